@@ -1,0 +1,1 @@
+"""The bundled relay: durable messages, deliveries and receipts over HTTP and SQLite."""

@@ -1,0 +1,1 @@
+"""Client of the relay and every type that crosses the wire."""
