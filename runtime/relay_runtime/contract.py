@@ -15,16 +15,20 @@ checkpoint they hand to `ctx.emit`, which is committed in the same transaction a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence  # noqa: TC003 - read at run time
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from typing_extensions import TypeAliasType
 
 if TYPE_CHECKING:
     from .events import Event, Evidence, ExitClass
 
 #: What JSON can say. Checkpoints, options and memos are made of this.
-Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+Json = TypeAliasType(
+    "Json", "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+)
 
 
 # --- errors ---------------------------------------------------------------------------------------

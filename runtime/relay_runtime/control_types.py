@@ -5,7 +5,7 @@ Routes (HTTP over `control.sock`, all JSON; errors as `relay_client.types.ErrorR
     GET  /v1/status                          -> StatusInfo
     POST /v1/down                 Down       -> {}            sessions live on unless `all`
     POST /v1/sessions             Spawn      -> SessionInfo   201; waits for readiness up to `wait_s`
-    GET  /v1/sessions                        -> list[SessionInfo]
+    GET  /v1/sessions?all=                   -> list[SessionInfo]   `all`: also ended ones
     GET  /v1/sessions/{name}                 -> SessionInfo   name, session id or agent id
     POST /v1/sessions/{name}/interrupt|pause|resume           -> SessionInfo
     POST /v1/sessions/{name}/release  Release                 -> SessionInfo
@@ -20,13 +20,15 @@ Routes (HTTP over `control.sock`, all JSON; errors as `relay_client.types.ErrorR
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, JsonValue
 
 from relay_client.types import Name, Record, Request
+from relay_profiles.model import Limits, Restart, Stop
 
-from .contract import Approval, Mode
+from .contract import Approval, Json, Mode
 from .turn_types import SessionState
 
 
@@ -50,9 +52,9 @@ class Spawn(Request):
     channels: list[Name] = Field(default_factory=list)
     meta: dict[str, JsonValue] = Field(default_factory=dict)
     profile: str | None = None
-    restart: dict[str, JsonValue] = Field(default_factory=dict)
-    stop: dict[str, JsonValue] = Field(default_factory=dict)
-    limits: dict[str, JsonValue] = Field(default_factory=dict)
+    restart: Restart = Restart()
+    stop: Stop = Stop()
+    limits: Limits = Limits()
     options: dict[str, JsonValue] = Field(default_factory=dict)
     wait_s: Annotated[float, Field(ge=0, le=600)] = 60.0
 
@@ -121,7 +123,7 @@ class EventRecord(Record):
     session_id: str
     name: str
     type: str
-    data: dict[str, JsonValue]
+    data: Mapping[str, Json]
 
 
 class HarnessInfo(Record):

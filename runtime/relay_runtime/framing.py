@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 # C0 except tab and newline, DEL, C1: terminals and editors act on them, models do not need them.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -47,9 +43,4 @@ def frame(message: Framed) -> str:
     return f"{head}\n{body}\n[end of relay msg {message.message_id}]"
 
 
-def combine(messages: Iterable[Framed]) -> str:
-    """Several messages as one piece of input, in order."""
-    return "\n\n".join(frame(message) for message in messages)
-
-
-__all__ = ["Framed", "clean", "combine", "frame"]
+__all__ = ["Framed", "clean", "frame"]

@@ -178,6 +178,12 @@ class TurnMachine:
         return SessionState.IDLE
 
     @property
+    def open_write(self) -> str | None:
+        """Id of the write that is not decided: unproven, in doubt, or to go in again."""
+        unproven = self._retry.flight if self._retry else self._flight
+        return unproven.write.write_id if unproven else None
+
+    @property
     def queued(self) -> int:
         """Deliveries that are accepted and not final."""
         unproven = self._retry.flight if self._retry else self._flight

@@ -8,7 +8,6 @@ too, so live readers go on when nothing can be written.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from .wire import CHUNK
 
@@ -21,12 +20,15 @@ RETRY_S = 5.0
 STOPPED, RESUMED = "log.stopped", "log.resumed"
 
 
-class Piece(NamedTuple):
+class Piece:
     """Bytes at `offset`; the `gap` bytes before it are lost."""
 
-    offset: int
-    data: bytes
-    gap: int
+    __slots__ = ("data", "gap", "offset")
+
+    def __init__(self, offset: int, data: bytes, gap: int) -> None:
+        self.offset = offset
+        self.data = data
+        self.gap = gap
 
 
 class Extents:
@@ -47,11 +49,13 @@ class Extents:
     def last_size(self) -> int:
         return self._extents[-1][1] if self._extents else 0
 
-    def begin(self, base: int) -> None:
-        """A new segment. An empty one that was the last is replaced: it never held anything."""
-        if self._extents and self._extents[-1][0] == base:
-            return
+    def begin(self, base: int) -> list[int]:
+        """A new segment. One before it that never held anything is forgotten; returns its base."""
+        gone = []
+        if self._extents and self._extents[-1][1] == 0:
+            gone.append(self._extents.pop()[0])
         self._extents.append([base, 0])
+        return [old for old in gone if old != base]
 
     def grow(self, size: int) -> None:
         self._extents[-1][1] += size
@@ -152,6 +156,7 @@ class Log:
         except OSError as error:
             self.stopped = error.strerror or str(error)
             self._retry_at = now + RETRY_S
+            self._close()  # what that file holds now is uncertain: go on in a new one
             return STOPPED if was is None else None
         self.stopped = None
         return None if was is None else RESUMED
@@ -161,14 +166,19 @@ class Log:
         return self._extents.last_size >= self._segment
 
     def _roll(self, base: int) -> None:
+        self._close()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._fd = os.open(self._path(base), flags, 0o600)
+        for old in self._extents.begin(base) + self._extents.expire(self._keep):
+            try:
+                os.unlink(self._path(old))
+            except OSError:
+                pass  # it stays as an unused file: no reason to stop logging
+
+    def _close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._fd = os.open(self._path(base), flags, 0o600)
-        self._extents.begin(base)
-        for old in self._extents.expire(self._keep):
-            os.unlink(self._path(old))
 
     def _load(self, offset: int, limit: int) -> bytes:
         """From a segment. Empty when it is not there, whatever the reason."""

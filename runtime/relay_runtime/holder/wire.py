@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import NamedTuple
 
 PROTOCOL = 1
 #: Oldest protocol this side still speaks.
@@ -50,9 +49,12 @@ class WireError(Exception):
     """The peer does not speak this protocol. The connection is of no more use."""
 
 
-class Frame(NamedTuple):
-    kind: int
-    payload: bytes
+class Frame:
+    __slots__ = ("kind", "payload")
+
+    def __init__(self, kind: int, payload: bytes) -> None:
+        self.kind = kind
+        self.payload = payload
 
 
 class Decoder:

@@ -42,13 +42,13 @@ class Anthropic(Dialect):
     def stream(self, answer: Answer) -> Reply:
         opening = [_frame("message_start", message=_message(answer))]
         closing: list[Frame] = []
-        index = 0
+        text_blocks = 0
         if answer.step.pieces:
             opening.append(_block_start(0, {"type": "text", "text": ""}))
             opening += [_delta(0, "text_delta", "text", text) for text in answer.step.pieces]
             closing.append(_frame("content_block_stop", index=0))
-            index = 1
-        for index, block in enumerate(_tool_blocks(answer), index):
+            text_blocks = 1
+        for index, block in enumerate(_tool_blocks(answer), text_blocks):
             closing.append(_block_start(index, {**block, "input": {}}))
             closing.append(
                 _delta(index, "input_json_delta", "partial_json", json.dumps(block["input"]))

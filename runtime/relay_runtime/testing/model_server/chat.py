@@ -41,7 +41,9 @@ class Chat(Dialect):
             body = {"index": index, "function": {"arguments": call["arguments"]}}
             closing += [_chunk(answer, {"tool_calls": [part]}) for part in (head, body)]
         closing.append(_chunk(answer, {}, finish=_finish(answer)))
-        closing.append(Frame(sse({**_head(answer, "chunk"), "choices": [], "usage": _usage(answer)})))
+        closing.append(
+            Frame(sse({**_head(answer, "chunk"), "choices": [], "usage": _usage(answer)}))
+        )
         closing.append(Frame(sse("[DONE]")))
         return Reply(tuple(opening), tuple(closing))
 

@@ -158,15 +158,12 @@ def pick(script: Sequence[Step], answers: int, failed: int) -> Step | None:
 
     `failed` counts what was served at this point without becoming an answer. None: it is over.
     """
-    waiting = [item for item in script if not item.answers]
     answering = [index for index, item in enumerate(script) if item.answers]
-    begin = 0 if answers == 0 else (answering[answers - 1] + 1 if answers <= len(answering) else -1)
-    if begin < 0 or (not answering and not waiting):
+    if answers > len(answering):
         return None
+    begin = answering[answers - 1] + 1 if answers else 0
     for item in script[begin:]:
-        if item.answers:
-            return item
-        if failed < item.times:
+        if item.answers or failed < item.times:
             return item
         failed -= item.times
     return None

@@ -1,0 +1,71 @@
+"""Text as keystrokes, such that it can only be text. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .options import Options
+
+PASTE_BEGIN, PASTE_END = b"\x1b[200~", b"\x1b[201~"
+
+# The runtime has cleaned what it frames. Once more here, because here a control byte is a key.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL_BYTE = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+_SPACE = re.compile(r"\s+")
+
+#: As much of a text's beginning and end as is looked for in the echo. The frame's head with the
+#: message's number fits, and so does its foot.
+HEAD_CHARS = 40
+TAIL_CHARS = 24
+
+
+class TooLong(ValueError):
+    """Raised for a text that does not fit into one input line; the message says how long it may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What is written: `text`, then `enter` by itself (None: it is in `text`).
+
+    `head` and `tail` are how the beginning and the end of it look in an echo, without white space,
+    since programs wrap and indent; `size` is how many characters the whole of it has there.
+    """
+
+    text: bytes
+    enter: bytes | None
+    head: str
+    tail: str
+    size: int
+
+
+def keys(text: str, options: Options, *, paste: bool) -> Keys:
+    """`text` as one input: as a bracketed paste, or as one line. Raises `TooLong`."""
+    text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip("\n")
+    if not paste:
+        # A newline would submit and a tab would complete.
+        text = text.replace("\n", " ⏎ " if options.encoding == "utf-8" else " ").replace("\t", " ")
+    encoded = text.encode(options.encoding, "replace")
+    if _CONTROL_BYTE.search(encoded):
+        raise AssertionError("an encoding that makes control bytes of letters was let through")
+    shown = squeeze(encoded.decode(options.encoding, "replace"))
+    head, tail, size = shown[:HEAD_CHARS], shown[-TAIL_CHARS:], len(shown)
+    enter = options.submit.encode(options.encoding)
+    if paste:
+        return Keys(PASTE_BEGIN + encoded + PASTE_END, enter, head, tail, size)
+    if len(encoded) + len(enter) > options.line_bytes:
+        raise TooLong(
+            f"{len(encoded)} bytes, and a program that takes no bracketed paste reads a line of "
+            f"{options.line_bytes - len(enter)}: send a shorter message"
+        )
+    return Keys(encoded + enter, None, head, tail, size)
+
+
+def squeeze(text: str) -> str:
+    """`text` without white space."""
+    return _SPACE.sub("", text)
+
+
+__all__ = ["Keys", "TooLong", "keys", "squeeze"]

@@ -1,0 +1,376 @@
+"""Talks to the supervisor over `control.sock`. Blocking, because the command line is.
+
+Answers are the JSON of `control_types` as it came, typed here as far as the command line reads it:
+importing pydantic would cost a command more time than everything else it does.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NotRequired, Self, TypedDict, cast
+from urllib.parse import quote
+
+import httpx
+
+from .paths import socket_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+#: A supervisor on the same machine answers at once; one that takes this long is stuck.
+ANSWER_S = 30.0
+#: Beyond a wait that the supervisor itself bounds, before we call it stuck.
+GRACE_S = 15.0
+
+# --- errors ---------------------------------------------------------------------------------------
+#
+# ControlError
+# ├── Unavailable     the supervisor or its relay cannot be reached, or not now: start it, or wait
+# │   └── NotRunning  no supervisor listens: nothing was asked of anyone
+# ├── Missing         nothing has that name, or several have it: name another (`candidates`)
+# ├── Invalid         the request is wrong: correct it
+# ├── Refused         not in the present state: change that first
+# ├── NotStarted      the session was spawned and its harness did not start
+# ├── TimedOut        the wait ran out: what was asked for goes on
+# └── Broken          a fault of the supervisor: its log has more
+
+
+class ControlError(Exception):
+    """Base of what the client raises. The message is one line; `code` is the supervisor's."""
+
+    def __init__(self, message: str, code: str = "", candidates: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.candidates = candidates
+
+
+class Unavailable(ControlError):
+    """Raised when the supervisor or its relay did not answer. A request may have been carried out."""
+
+
+class NotRunning(Unavailable):
+    """Raised when no supervisor listens. No request was made."""
+
+
+class Missing(ControlError):
+    """Raised when no session, target or message is meant by the name, or several are."""
+
+
+class Invalid(ControlError):
+    """Raised when the supervisor or the relay cannot accept what the request says."""
+
+
+class Refused(ControlError):
+    """Raised when the session or the supervisor is in a state where this cannot be done."""
+
+
+class NotStarted(ControlError):
+    """Raised when a harness could not be started; the message has its own words."""
+
+
+class TimedOut(ControlError):
+    """Raised when the wait for an answer ran out."""
+
+
+class Broken(ControlError):
+    """Raised when the supervisor failed in a way that is its own fault."""
+
+
+_BY_STATUS: Mapping[int, type[ControlError]] = {
+    400: Invalid,
+    404: Missing,
+    405: Broken,
+    408: TimedOut,
+    409: Refused,
+    413: Invalid,
+    415: Invalid,
+    422: Invalid,
+    502: Unavailable,
+    503: Unavailable,
+    504: TimedOut,
+}
+
+_BY_CODE: Mapping[str, type[ControlError]] = {
+    "ambiguous_target": Missing,
+    "ambiguous_session": Missing,
+    "start_failed": NotStarted,
+}
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+class Waiting(TypedDict):
+    request_id: str
+    tool: str
+    detail: str
+
+
+class Usage(TypedDict):
+    turns: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cost_usd: float | None
+
+
+class Session(TypedDict):
+    session_id: str
+    agent_id: str
+    name: str
+    harness: str
+    mode: str
+    state: str
+    pid: int | None
+    turn: str | None
+    waiting: list[Waiting]
+    queued: int
+    usage: Usage
+    since: float
+    reason: str | None
+    retry_at: float | None
+    cwd: str
+    model: str | None
+    profile: str | None
+    created_at: float
+
+
+class Proof(TypedDict):
+    kind: str
+    reference: str
+    turn_id: str | None
+
+
+class Delivery(TypedDict):
+    delivery_id: str
+    session_id: str | None
+    agent_id: str
+    status: str
+    reason: str | None
+    evidence: Proof | None
+
+
+class Sent(TypedDict):
+    message_id: int
+    deliveries: list[Delivery]
+
+
+class Receipt(TypedDict):
+    delivery_id: str
+    agent_id: str
+    status: str
+    reason: str | None
+    evidence: Proof | None
+    at: float
+
+
+class Receipts(TypedDict):
+    message_id: int
+    receipts: list[Receipt]
+    deliveries: list[Delivery]
+
+
+class Event(TypedDict):
+    cursor: int
+    at: float
+    session_id: str
+    name: str
+    type: str
+    data: dict[str, object]
+
+
+class Status(TypedDict):
+    pid: int
+    version: str
+    home: str
+    since: float
+    relay_url: str
+    relay_embedded: bool
+    sessions: dict[str, int]
+    rss_bytes: int
+
+
+class _ErrorBody(TypedDict):
+    code: str
+    message: str
+    candidates: NotRequired[list[str]]
+
+
+# --- the client -----------------------------------------------------------------------------------
+
+
+class ControlClient:
+    """One connection to the supervisor whose socket is at `socket`. A context manager.
+
+    Every method raises `ControlError`. `name` is a session's name, its id or its agent's id.
+    """
+
+    def __init__(self, socket: Path) -> None:
+        self._http = httpx.Client(
+            transport=httpx.HTTPTransport(uds=socket_address(socket)),
+            base_url="http://supervisor",
+            timeout=ANSWER_S,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def status(self) -> Status:
+        return cast("Status", self._call("GET", "/v1/status"))
+
+    def down(self, *, all_sessions: bool, force: bool) -> None:
+        """Ask the supervisor to end; it answers before it is gone, sessions that end are gone."""
+        self._call("POST", "/v1/down", {"all": all_sessions, "force": force}, wait_s=None)
+
+    def spawn(self, request: Mapping[str, object], wait_s: float) -> Session:
+        """Start a session; `request` is a `control_types.Spawn`. Waits for readiness `wait_s`."""
+        body = {**request, "wait_s": wait_s}
+        return cast("Session", self._call("POST", "/v1/sessions", body, wait_s=wait_s))
+
+    def sessions(self) -> list[Session]:
+        return cast("list[Session]", self._call("GET", "/v1/sessions"))
+
+    def session(self, name: str) -> Session:
+        return cast("Session", self._call("GET", _session(name)))
+
+    def act(self, name: str, verb: str) -> Session:
+        """`verb` is interrupt, pause or resume."""
+        return cast("Session", self._call("POST", f"{_session(name)}/{verb}"))
+
+    def answer(
+        self, name: str, *, allow: bool, request_id: str | None, message: str | None
+    ) -> Session:
+        body = {"request_id": request_id, "allow": allow, "message": message}
+        return cast("Session", self._call("POST", f"{_session(name)}/answer", body))
+
+    def release(self, name: str, *, force: bool, reason: str | None) -> Session:
+        """End a session; returns when it is over, which its stop plan bounds."""
+        body = {"reason": reason, "force": force}
+        return cast("Session", self._call("POST", f"{_session(name)}/release", body, wait_s=None))
+
+    def send(self, message: Mapping[str, object]) -> Sent:
+        """Hand a message to the relay; `message` is a `relay_client.types.NewMessage`."""
+        return cast("Sent", self._call("POST", "/v1/messages", message))
+
+    def receipts(
+        self, message_id: int, *, until: str | None = None, wait_s: float = 0.0
+    ) -> Receipts:
+        """What happened to a message so far, after waiting up to `wait_s` until all of its
+        deliveries are `until` (accepted or delivered) or final."""
+        query = f"?until={until}&wait_s={wait_s:g}" if until else ""
+        path = f"/v1/messages/{message_id}/receipts{query}"
+        return cast("Receipts", self._call("GET", path, wait_s=wait_s))
+
+    def events(self, *, session: str | None, since: int, follow: bool) -> Iterator[Event]:
+        """Events after `since`, oldest first; with `follow` also those to come, without an end."""
+        query = {"since": str(since), "follow": "true" if follow else "false"}
+        if session is not None:
+            query["session"] = session
+        pending = b""
+        for data in self._stream("/v1/events", query):
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                if line:
+                    yield cast("Event", json.loads(line))
+
+    def logs(self, name: str, *, stream: str, follow: bool) -> Iterator[bytes]:
+        """The session's output as it came; with `follow` until its agent has exited."""
+        query = {"stream": stream, "offset": "0", "follow": "true" if follow else "false"}
+        return self._stream(f"{_session(name)}/logs", query)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        wait_s: float | None = 0.0,
+    ) -> object:
+        """`wait_s`: what the supervisor may take on top; None where it keeps a bound of its own."""
+        read = None if wait_s is None else ANSWER_S + GRACE_S + wait_s
+        content = None if body is None else json.dumps(body).encode()
+        headers = {} if content is None else {"content-type": "application/json"}
+        try:
+            response = self._http.request(
+                method,
+                path,
+                content=content,
+                headers=headers,
+                timeout=httpx.Timeout(ANSWER_S, read=read),
+            )
+        except httpx.TransportError as error:
+            raise _unreachable(error) from error
+        if response.is_error:
+            raise _refusal(response)
+        return cast("object", response.json())
+
+    def _stream(self, path: str, query: Mapping[str, str]) -> Iterator[bytes]:
+        timeout = httpx.Timeout(ANSWER_S, read=None)  # quiet sessions say nothing for days
+        try:
+            with self._http.stream("GET", path, params=query, timeout=timeout) as response:
+                if response.is_error:
+                    response.read()
+                    raise _refusal(response)
+                yield from response.iter_bytes()
+        except httpx.TransportError as error:
+            raise _unreachable(error) from error
+
+
+def _session(name: str) -> str:
+    # A dot segment would be resolved away on the way: no session is called that.
+    if name in ("", ".", ".."):
+        raise Missing(f"no session is called {name!r}")
+    return f"/v1/sessions/{quote(name, safe='')}"
+
+
+def _unreachable(error: httpx.TransportError) -> ControlError:
+    match error:
+        case httpx.ConnectError():
+            return NotRunning("no supervisor runs: start one with `relay-runtime up`")
+        case httpx.ReadTimeout():
+            return TimedOut(
+                "the supervisor does not answer: see its log, or `relay-runtime doctor`"
+            )
+        case httpx.TimeoutException():
+            return Unavailable("the supervisor does not take requests: try again")
+        case _:
+            return Unavailable("the supervisor went away: start it again with `relay-runtime up`")
+
+
+def _refusal(response: httpx.Response) -> ControlError:
+    try:
+        error = cast("_ErrorBody", response.json()["error"])
+        code, message = str(error["code"]), str(error["message"])
+        candidates = tuple(map(str, error.get("candidates", [])))
+    except (ValueError, KeyError, TypeError):
+        return Broken(f"the supervisor answered {response.status_code} without a reason")
+    kind = _BY_CODE.get(code) or _BY_STATUS.get(response.status_code, Broken)
+    return kind(message, code, candidates)
+
+
+__all__ = [
+    "Broken",
+    "ControlClient",
+    "ControlError",
+    "Delivery",
+    "Event",
+    "Invalid",
+    "Missing",
+    "NotRunning",
+    "NotStarted",
+    "Proof",
+    "Receipt",
+    "Receipts",
+    "Refused",
+    "Sent",
+    "Session",
+    "Status",
+    "TimedOut",
+    "Unavailable",
+    "Usage",
+    "Waiting",
+]

@@ -1,0 +1,50 @@
+"""The real agent CLIs, each against the scripted model server and in a home of its own."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from relay_runtime.testing.clis import Cli, CliName, cache_folder, find_cli, pins_of
+from relay_runtime.testing.model_server import ModelServer, run_model_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+# Read now: the tests themselves run without the developer's settings.
+_CACHE = cache_folder()
+_IN_CI = os.environ.get("CI") == "true"
+
+
+@pytest.fixture
+async def model_server(anyio_backend: str) -> AsyncIterator[ModelServer]:
+    async with run_model_server() as server:
+        yield server
+
+
+@pytest.fixture(params=[pin.version for pin in pins_of("claude")])
+def claude_cli(request: pytest.FixtureRequest) -> Cli:
+    return _installed("claude", request.param)
+
+
+@pytest.fixture
+def codex_cli() -> Cli:
+    return _installed("codex")
+
+
+@pytest.fixture
+def opencode_cli() -> Cli:
+    return _installed("opencode")
+
+
+def _installed(name: CliName, version: str | None = None) -> Cli:
+    cli = find_cli(name, version, _CACHE)
+    if cli is not None:
+        return cli
+    wanted = version or pins_of(name)[0].version
+    missing = f"{name} {wanted} is not in {_CACHE}; 'make clis' gets it"
+    if _IN_CI:
+        pytest.fail(missing, pytrace=False)
+    pytest.skip(missing)
