@@ -154,8 +154,8 @@ class Api:
         require_json(header(scope, b"content-type"))
         body = await read_body(scope, receive, MAX_MESSAGE_REQUEST_BYTES)
         sent = await self._store.send(NewMessage.model_validate_json(body))
-        status = 200 if sent.repeated else 201
-        return status, sent.result.model_dump_json().encode()
+        status = 201 if sent.earlier is None else 200
+        return status, sent.answer().model_dump_json().encode()
 
     async def send_message(self, request: HttpRequest) -> Response:
         status, body = await self.send(request.scope, request.receive)

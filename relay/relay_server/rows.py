@@ -126,7 +126,7 @@ def message(row: Row) -> Message:
     """From `MESSAGE_COLUMNS`."""
     return Message(
         id=row[0],
-        **{"from": row[1]},
+        sender=row[1],
         to=row[2],
         body=row[3],
         thread_id=row[4],

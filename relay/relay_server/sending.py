@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,14 +18,35 @@ if TYPE_CHECKING:
     from relay_client.types import NewMessage
 
     from .book import Book, Change
+    from .targets import Addressee
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sent:
-    """`repeated`: the idempotency key was used before, and this is what became of that message."""
+    """A message that was sent, with the agents it went to."""
 
-    result: SendResult
-    repeated: bool = False
+    relay_id: str
+    message_id: int
+    recipients: list[Addressee]
+    #: The idempotency key was used before, and this is what became of that message.
+    earlier: SendResult | None = None
+
+    def answer(self) -> SendResult:
+        """What the sender is told."""
+        if self.earlier is not None:
+            return self.earlier
+        return SendResult(
+            message_id=self.message_id,
+            deliveries=[
+                DeliveryState(
+                    delivery_id=rows.delivery_id(self.relay_id, self.message_id, n),
+                    session_id=agent.session_id,
+                    agent_id=agent.id,
+                    status=DeliveryStatus.PENDING,
+                )
+                for n, agent in enumerate(self.recipients)
+            ],
+        )
 
 
 def send(conn: sqlite3.Connection, book: Book, new: NewMessage) -> Change[Sent]:
@@ -37,7 +58,7 @@ def send(conn: sqlite3.Connection, book: Book, new: NewMessage) -> Change[Sent]:
     if new.idempotency_key is not None:
         earlier = _sent_before(conn, book, new)
         if earlier is not None:
-            return earlier, []
+            return Sent(book.relay_id, earlier.message_id, [], earlier), []
     agents = book.directory.resolve(new.to, new.sender)
     thread_id = None if new.thread_id is None else _thread(conn, new.thread_id)
     now = book.clock()
@@ -50,7 +71,7 @@ def send(conn: sqlite3.Connection, book: Book, new: NewMessage) -> Change[Sent]:
             new.body,
             thread_id,
             new.mode.value,
-            new.trace_id or secrets.token_hex(8),
+            new.trace_id or f"{random.getrandbits(64):016x}",
             now,
             expires_at,
             new.idempotency_key,
@@ -59,26 +80,17 @@ def send(conn: sqlite3.Connection, book: Book, new: NewMessage) -> Change[Sent]:
     ).lastrowid
     assert message_id is not None  # an INSERT that did not raise made a row
     topics = [EVENTS]
-    states = []
     for n, agent in enumerate(agents):
         conn.execute(sql.ADD_DELIVERY, (message_id, n, agent.id, agent.session_id, expires_at))
-        states.append(
-            DeliveryState(
-                delivery_id=rows.delivery_id(book.relay_id, message_id, n),
-                session_id=agent.session_id,
-                agent_id=agent.id,
-                status=DeliveryStatus.PENDING,
-            )
-        )
         if agent.runtime_id is not None:
             topics.append(runtime_topic(agent.runtime_id))
     conn.execute(sql.ADD_EVENT, ("message.new", now, None, message_id, None))
     if expires_at is not None:
         topics += book.deadline_topics(expires_at)
-    return Sent(SendResult(message_id=message_id, deliveries=states)), topics
+    return Sent(book.relay_id, message_id, agents), topics
 
 
-def _sent_before(conn: sqlite3.Connection, book: Book, new: NewMessage) -> Sent | None:
+def _sent_before(conn: sqlite3.Connection, book: Book, new: NewMessage) -> SendResult | None:
     row = conn.execute(sql.MESSAGE_BY_KEY, (new.sender, new.idempotency_key)).fetchone()
     if row is None:
         return None
@@ -97,7 +109,7 @@ def _sent_before(conn: sqlite3.Connection, book: Book, new: NewMessage) -> Sent 
         )
     states = conn.execute(sql.DELIVERY_STATES, (first.id,))
     deliveries = [rows.delivery_state(book.relay_id, state) for state in states]
-    return Sent(SendResult(message_id=first.id, deliveries=deliveries), repeated=True)
+    return SendResult(message_id=first.id, deliveries=deliveries)
 
 
 def _thread(conn: sqlite3.Connection, message_id: int) -> int:

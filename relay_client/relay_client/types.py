@@ -163,7 +163,7 @@ class Agent(Record):
 class NewMessage(Request):
     """Send a message. `to` is an agent id or name, `label:`, `tag:`, `cap:` or `broadcast`."""
 
-    sender: Name = Field(alias="from")
+    sender: Name = Field(validation_alias="from", serialization_alias="from")
     to: Annotated[str, StringConstraints(min_length=1, max_length=256, strip_whitespace=True)]
     body: Annotated[str, StringConstraints(min_length=1)]
     thread_id: Number | None = None  #: any message of the thread this one belongs to
@@ -182,7 +182,7 @@ class Message(Record):
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
     id: int
-    sender: str = Field(alias="from")
+    sender: str = Field(validation_alias="from", serialization_alias="from")
     to: str
     body: str
     thread_id: int | None

@@ -1,16 +1,18 @@
 """Talks to the supervisor over `control.sock`. Blocking, because the command line is.
 
-Answers are the JSON of `control_types` as it came, typed here as far as the command line reads it:
-importing pydantic would cost a command more time than everything else it does.
+Answers are the JSON of `control_types` as it came, typed here as far as the command line reads it.
+With httpx and pydantic a command would spend most of its time importing them (`bench/cli.py`), so
+this is `http.client` on a unix socket.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
-from typing import TYPE_CHECKING, NotRequired, Self, TypedDict, cast
-from urllib.parse import quote
-
-import httpx
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
+from urllib.parse import quote, urlencode
 
 from .paths import socket_address
 
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 
 #: A supervisor on the same machine answers at once; one that takes this long is stuck.
 ANSWER_S = 30.0
-#: Beyond a wait that the supervisor itself bounds, before we call it stuck.
-GRACE_S = 15.0
+#: Read at once from a stream.
+PIECE_BYTES = 65_536
 
 # --- errors ---------------------------------------------------------------------------------------
 #
@@ -79,6 +81,8 @@ class Broken(ControlError):
 
 _BY_STATUS: Mapping[int, type[ControlError]] = {
     400: Invalid,
+    401: Refused,
+    403: Refused,
     404: Missing,
     405: Broken,
     408: TimedOut,
@@ -86,6 +90,7 @@ _BY_STATUS: Mapping[int, type[ControlError]] = {
     413: Invalid,
     415: Invalid,
     422: Invalid,
+    429: Refused,
     502: Unavailable,
     503: Unavailable,
     504: TimedOut,
@@ -201,24 +206,13 @@ class _ErrorBody(TypedDict):
 
 
 class ControlClient:
-    """One connection to the supervisor whose socket is at `socket`. A context manager.
+    """Asks the supervisor whose socket is at `path`. Holds nothing open between calls.
 
     Every method raises `ControlError`. `name` is a session's name, its id or its agent's id.
     """
 
-    def __init__(self, socket: Path) -> None:
-        self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=socket_address(socket)),
-            base_url="http://supervisor",
-            timeout=ANSWER_S,
-            trust_env=False,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.close()
+    def __init__(self, path: Path) -> None:
+        self._address = socket_address(path)
 
     def status(self) -> Status:
         return cast("Status", self._call("GET", "/v1/status"))
@@ -232,11 +226,10 @@ class ControlClient:
         body = {**request, "wait_s": wait_s}
         return cast("Session", self._call("POST", "/v1/sessions", body, wait_s=wait_s))
 
-    def sessions(self) -> list[Session]:
-        return cast("list[Session]", self._call("GET", "/v1/sessions"))
-
-    def session(self, name: str) -> Session:
-        return cast("Session", self._call("GET", _session(name)))
+    def sessions(self, *, ended: bool = False) -> list[Session]:
+        """Every session, oldest first; with `ended` also those that are over."""
+        path = "/v1/sessions?all=true" if ended else "/v1/sessions"
+        return cast("list[Session]", self._call("GET", path))
 
     def act(self, name: str, verb: str) -> Session:
         """`verb` is interrupt, pause or resume."""
@@ -275,8 +268,7 @@ class ControlClient:
         for data in self._stream("/v1/events", query):
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
-                if line:
-                    yield cast("Event", json.loads(line))
+                yield cast("Event", json.loads(line))
 
     def logs(self, name: str, *, stream: str, follow: bool) -> Iterator[bytes]:
         """The session's output as it came; with `follow` until its agent has exited."""
@@ -291,33 +283,57 @@ class ControlClient:
         wait_s: float | None = 0.0,
     ) -> object:
         """`wait_s`: what the supervisor may take on top; None where it keeps a bound of its own."""
-        read = None if wait_s is None else ANSWER_S + GRACE_S + wait_s
-        content = None if body is None else json.dumps(body).encode()
-        headers = {} if content is None else {"content-type": "application/json"}
-        try:
-            response = self._http.request(
-                method,
-                path,
-                content=content,
-                headers=headers,
-                timeout=httpx.Timeout(ANSWER_S, read=read),
-            )
-        except httpx.TransportError as error:
-            raise _unreachable(error) from error
-        if response.is_error:
-            raise _refusal(response)
-        return cast("object", response.json())
+        with self._ask(method, path, body, None if wait_s is None else ANSWER_S + wait_s) as answer:
+            return cast("object", json.loads(answer.read()))
 
     def _stream(self, path: str, query: Mapping[str, str]) -> Iterator[bytes]:
-        timeout = httpx.Timeout(ANSWER_S, read=None)  # quiet sessions say nothing for days
+        """The answer in pieces as they come; the last one may be days away."""
+        with self._ask("GET", f"{path}?{urlencode(query)}", None, ANSWER_S, live=True) as answer:
+            while data := answer.read1(PIECE_BYTES):
+                yield data
+
+    @contextmanager
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None,
+        timeout: float | None,
+        *,
+        live: bool = False,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The supervisor's answer when it is one; `live`: its content has no deadline."""
+        connection = _Connection(self._address, timeout)
+        content = None if body is None else json.dumps(body).encode()
+        headers = {} if body is None else {"content-type": "application/json"}
         try:
-            with self._http.stream("GET", path, params=query, timeout=timeout) as response:
-                if response.is_error:
-                    response.read()
-                    raise _refusal(response)
-                yield from response.iter_bytes()
-        except httpx.TransportError as error:
+            connection.request(method, path, content, headers)
+            with connection.getresponse() as response:
+                if response.status >= 400:
+                    raise _refusal(response.status, response.read())
+                if live:
+                    connection.wait_forever()
+                yield response
+        except (OSError, http.client.HTTPException) as error:
             raise _unreachable(error) from error
+        finally:
+            connection.close()
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over the socket at `address`."""
+
+    def __init__(self, address: str, timeout: float | None) -> None:
+        super().__init__("supervisor", timeout=timeout)
+        self._address = address
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._address)
+
+    def wait_forever(self) -> None:
+        self.sock.settimeout(None)
 
 
 def _session(name: str) -> str:
@@ -327,28 +343,26 @@ def _session(name: str) -> str:
     return f"/v1/sessions/{quote(name, safe='')}"
 
 
-def _unreachable(error: httpx.TransportError) -> ControlError:
+def _unreachable(error: OSError | http.client.HTTPException) -> ControlError:
     match error:
-        case httpx.ConnectError():
+        case FileNotFoundError() | ConnectionRefusedError() | NotADirectoryError():
             return NotRunning("no supervisor runs: start one with `relay-runtime up`")
-        case httpx.ReadTimeout():
-            return TimedOut(
-                "the supervisor does not answer: see its log, or `relay-runtime doctor`"
-            )
-        case httpx.TimeoutException():
-            return Unavailable("the supervisor does not take requests: try again")
+        case PermissionError():
+            return Unavailable("this user may not talk to the supervisor: is the home yours?")
+        case TimeoutError():
+            return Unavailable("the supervisor does not answer: see its log")
         case _:
             return Unavailable("the supervisor went away: start it again with `relay-runtime up`")
 
 
-def _refusal(response: httpx.Response) -> ControlError:
+def _refusal(status: int, content: bytes) -> ControlError:
     try:
-        error = cast("_ErrorBody", response.json()["error"])
+        error = cast("_ErrorBody", json.loads(content)["error"])
         code, message = str(error["code"]), str(error["message"])
         candidates = tuple(map(str, error.get("candidates", [])))
     except (ValueError, KeyError, TypeError):
-        return Broken(f"the supervisor answered {response.status_code} without a reason")
-    kind = _BY_CODE.get(code) or _BY_STATUS.get(response.status_code, Broken)
+        return Broken(f"the supervisor answered {status} without a reason")
+    kind = _BY_CODE.get(code) or _BY_STATUS.get(status, Broken)
     return kind(message, code, candidates)
 
 

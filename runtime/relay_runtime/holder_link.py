@@ -394,25 +394,40 @@ async def _spawn(session_dir: str, start: wire.Json) -> None:
     try:
         # Shielded: half way through, nobody would know whether there is a holder now.
         with anyio.fail_after(LAUNCH_S, shield=True):
-            done = await anyio.run_process(
-                holder_command(session_dir),
-                input=json.dumps(start).encode(),
-                env={k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"},
-                check=False,
-                start_new_session=True,
-            )
+            said, complaint = await _ask_to_start(session_dir, start)
     except TimeoutError:
         raise StartFailed(
             f"the holder for {session_dir} was not ready within {LAUNCH_S:.0f} s; "
             "see what keeps the machine busy and try again"
         ) from None
     try:
-        word = wire.decode_json(done.stdout)
+        word = wire.decode_json(said)
     except wire.WireError:
-        last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        last = complaint.decode("utf-8", "replace").strip().rpartition("\n")[2]
         raise StartFailed(f"the holder for {session_dir} did not start: {last}") from None
     if "ready" not in word:
         raise StartFailed(str(word.get("error")))
+
+
+async def _ask_to_start(session_dir: str, start: wire.Json) -> tuple[bytes, bytes]:
+    """Its one line, or nothing and its last words. Not read to the end of the pipe: under uvloop
+    that never comes while the holder lives."""
+    process = await anyio.open_process(
+        holder_command(session_dir),
+        env={k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"},
+        start_new_session=True,
+    )
+    async with process:
+        assert process.stdin and process.stdout and process.stderr
+        said = b""
+        try:
+            await process.stdin.send(json.dumps(start).encode())
+            await process.stdin.aclose()
+            while not said.endswith(b"\n"):
+                said += await process.stdout.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            return said, b"".join([part async for part in process.stderr])
+        return said, b""
 
 
 def holder_command(session_dir: str) -> list[str]:

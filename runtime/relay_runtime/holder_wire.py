@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -85,7 +86,8 @@ async def dial(session_dir: str, *, read_only: bool) -> Connection:
     connection = Connection(await _connect(session_dir))
     try:
         with anyio.fail_after(DIAL_S):
-            await connection.send(wire.hello(read_only=read_only))
+            with suppress(HarnessGone):  # turned away before we spoke: its word why is still there
+                await connection.send(wire.hello(read_only=read_only))
             async for frame in connection.frames():
                 if frame.kind != wire.HELLO:
                     raise HolderIncompatible(f"what serves {session_dir} is not a holder")

@@ -15,7 +15,6 @@ A socket address holds about a hundred bytes, a path may be longer: bind and con
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import sys
@@ -155,6 +154,8 @@ def _link_folders() -> list[Path]:
 
 
 def _link(base: Path, target: Path) -> Path:
+    import hashlib  # costs more than the rest of this module and is seldom needed
+
     base.mkdir(mode=0o700, exist_ok=True)
     info = base.lstat()  # in /tmp somebody else may have put a link or a folder there first
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:

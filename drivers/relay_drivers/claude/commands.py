@@ -7,10 +7,12 @@ be repeated: each is answered, and none has an effect that a second one would do
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from relay_runtime.contract import Entry, Json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: `later` never enters a running turn; `next` does at the next tool boundary. Idle, both run at once.
 _PRIORITY: Final = {Entry.NEXT_TURN: "later", Entry.STEER: "next"}
@@ -22,7 +24,11 @@ COST: Final = "relay-cost"
 
 def greeting() -> bytes:
     """Asks for what a session starts with. Its last answer means that input is possible."""
-    requests = (VERSION, "get_binary_version"), (COST, "get_session_cost"), (INITIALIZE, "initialize")
+    requests = (
+        (VERSION, "get_binary_version"),
+        (COST, "get_session_cost"),
+        (INITIALIZE, "initialize"),
+    )
     return b"".join(request(request_id, subtype) for request_id, subtype in requests)
 
 
@@ -42,7 +48,7 @@ def user_message(uuid: str, text: str, entry: Entry) -> bytes:
 
 def request(request_id: str, subtype: str, **arguments: Json) -> bytes:
     """A control request; the answer carries `request_id`."""
-    body = {"subtype": subtype, **arguments}
+    body: dict[str, Json] = {"subtype": subtype, **arguments}
     return _line({"type": "control_request", "request_id": request_id, "request": body})
 
 
@@ -53,7 +59,11 @@ def answer(request_id: str, tool_use_id: str, allow: bool, message: str | None) 
         response |= {"behavior": "allow", "updatedInput": {}}
     else:
         response |= {"behavior": "deny", "message": message or "Denied by the supervisor."}
-    body = {"subtype": "success", "request_id": request_id, "response": response}
+    body: dict[str, Json] = {
+        "subtype": "success",
+        "request_id": request_id,
+        "response": response,
+    }
     return _line({"type": "control_response", "response": body})
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: A line carries at most one tool result or message; the largest seen in practice are a few MB
 #: (whole files in tool results). Past this it is not held in memory but reported and skipped.

@@ -44,7 +44,8 @@ _FILE_TOOLS: Final = {
 }
 _COST: Final = re.compile(r"cost:\s*\$([\d,]*\.?\d+)")
 _BLOCKED: Final = "UserPromptSubmit operation blocked by hook:"
-_AGENT: Final = "local_agent"
+#: Background tasks that do not keep Claude in `running` after the turn that started them.
+_DETACHED: Final = frozenset({"local_bash", "monitor"})
 
 
 def observe(line: bytes) -> Observation | None:
@@ -200,14 +201,16 @@ def _informational(message: Fields) -> Observation | None:
 
 def _tasks(message: Fields) -> Observation:
     tasks = [task for task in _list(message, "tasks") if isinstance(task, dict)]
-    ids = (_text(task, "task_id") for task in tasks if _text(task, "task_type") == _AGENT)
+    ids = (_text(task, "task_id") for task in tasks if _holds(task))
     return Agents(frozenset(ids))
 
 
 def _task_started(message: Fields) -> Observation | None:
-    if _text(message, "task_type") != _AGENT:
-        return None
-    return AgentStarted(_text(message, "task_id"))
+    return AgentStarted(_text(message, "task_id")) if _holds(message) else None
+
+
+def _holds(task: Fields) -> bool:
+    return _text(task, "task_type") not in _DETACHED
 
 
 def _task_over(message: Fields) -> Observation:

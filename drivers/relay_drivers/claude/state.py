@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Final
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Final
 
-from relay_runtime.contract import Json
+from pydantic import TypeAdapter
+
+if TYPE_CHECKING:
+    from relay_runtime.contract import Json
 
 #: Bounds of what is remembered; one write is open at a time, the rest is slack for odd orders.
 MAX_WRITES: Final = 16
@@ -38,6 +40,14 @@ class Write:
 
 
 @dataclass(slots=True)
+class Fault:
+    """What Claude itself wrote about an error of its endpoint."""
+
+    name: str
+    status: int | None = None
+
+
+@dataclass(slots=True)
 class State:
     conversation: str
     model: str | None = None
@@ -49,7 +59,7 @@ class State:
     retrying: bool = False
     cost: float = 0.0  #: total of the conversation or process so far, in dollars
     resets_at: float | None = None
-    fault: list[Json] | None = None  #: name and status of the error Claude wrote about last
+    fault: Fault | None = None  #: of the running turn
     requests: dict[str, str] = field(default_factory=dict)  #: open ones, to their tool use
     tools: dict[str, list[str]] = field(default_factory=dict)  #: running ones: name, path or ""
     agents: list[str] = field(default_factory=list)  #: subagents in the background
@@ -58,22 +68,16 @@ class State:
     proven: list[str] = field(default_factory=list)  #: the last ones, newest last
     garbage: int = 0
 
-    def harness_id(self, write_id: str) -> str:
-        """The id to write `write_id` with: Claude ignores one that it has seen in this process."""
-        return alias(write_id, self.burnt.get(write_id, 0))
-
     def to_json(self) -> dict[str, Json]:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, saved: Mapping[str, Json]) -> State:
-        """Raises `TypeError` or `ValueError` when `saved` is not what `to_json` gave."""
-        names = {f.name for f in fields(cls)}
-        state = cls(**{k: v for k, v in saved.items() if k in names})  # type: ignore[arg-type]
-        if not isinstance(state.writes, Mapping):
-            raise TypeError("writes must be an object")
-        state.writes = {key: Write(**value) for key, value in state.writes.items()}  # type: ignore[arg-type]
-        return state
+    def from_json(cls, saved: Json) -> State:
+        """Raises `ValueError` when `saved` is not what `to_json` gave. Unknown names are ignored."""
+        return _STATE.validate_python(saved)
+
+
+_STATE: Final = TypeAdapter(State)
 
 
 def alias(write_id: str, number: int) -> str:
@@ -88,4 +92,13 @@ def aliases(write_id: str) -> tuple[str, ...]:
     return tuple(alias(write_id, number) for number in range(MAX_ALIASES + 1))
 
 
-__all__ = ["MAX_ALIASES", "MAX_PROVEN", "MAX_TOOLS", "MAX_WRITES", "State", "Write", "alias", "aliases"]
+__all__ = [
+    "MAX_ALIASES",
+    "MAX_PROVEN",
+    "MAX_TOOLS",
+    "MAX_WRITES",
+    "State",
+    "Write",
+    "alias",
+    "aliases",
+]

@@ -205,17 +205,17 @@ class Thread:
         entries: Sequence[Obj],
         usage: Mapping[str, Usage],
         total: Usage | None,
-        at: float,
     ) -> list[Event]:
         """Events of what was missed: turns from the first not told, items likewise, oldest first."""
         events: list[Event] = []
+        before = self.turn
         order = {text(turn, "id"): place for place, turn in enumerate(turns)}
         done = 0  # turns before this place are over
 
         def move_to(place: int) -> None:
             nonlocal done
             while done < place:
-                events.extend(self._turn_ended(turns[done], at, usage))
+                events.extend(self._turn_ended(turns[done], 0.0, usage))
                 done += 1
 
         for entry in entries:
@@ -226,10 +226,12 @@ class Thread:
             events += self._item_completed(sub(entry, "item"), turn_id)
         running = bool(turns) and text(turns[-1], "status") == "inProgress"
         move_to(len(turns) - 1 if running else len(turns))
+        self.total = total or self.total
         if running:
             events += self._turn_started(text(turns[-1], "id"))
+            if self.turn != before:
+                self.base = _spent(self.total, usage.get(self.turn or ""))
         self.active = running
-        self.total = total or self.total
         self.idle_said = False
         return events
 
@@ -257,6 +259,7 @@ class Thread:
         said = turn.get("error")
         error = None
         if isinstance(said, Mapping):
+            at = number(turn, "completedAt") or at
             error = error_info(obj(said), at, resets_at=self.resets_at, zone=self.zone)
         self.turn, self.retrying, self.outcome = None, False, outcome
         self.ended.append(turn_id)

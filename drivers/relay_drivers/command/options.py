@@ -1,23 +1,22 @@
 """The `options` of a profile for the command harness.
 
-    prompt           pattern of the prompt: the program waits for input when the end of the line
-                     with the cursor (and up to three lines above it) matches and it is quiet
-    busy             pattern that, anywhere in these lines, says that it works although they match
-    quiet_s          how long it must say nothing; 0.25 with a prompt pattern, else 1
-    ready_timeout_s  longest time until the first prompt; 60
-    submit           what ends an input; "\\r"
-    bracketed_paste  true, false, or "auto" (default): as the program asks for it
-    line_bytes       longest input when it takes no bracketed paste; 4095, the limit of a terminal
-    startup          list of {"expect": pattern, "answer": text}: dialogs before the first prompt;
-                     each is answered once, when it shows, with exactly that text ("y\\r")
-    encoding         of the program's input and output; utf-8
+prompt           pattern of the prompt: the program waits for input when the end of the line
+                 with the cursor (and up to three lines above it) matches and it is quiet
+busy             pattern that, anywhere in these lines, says that it works although they match
+quiet_s          how long it must say nothing; 0.25 with a prompt pattern, else 1
+ready_timeout_s  longest time until the first prompt; 60
+submit           what ends an input; "\\r"
+bracketed_paste  true, false, or "auto" (default): as the program asks for it
+line_bytes       longest input when it takes no bracketed paste; 4095, the limit of a terminal
+startup          list of {"expect": pattern, "answer": text}: dialogs before the first prompt;
+                 each is answered once, when it shows, with exactly that text ("y\\r")
+encoding         of the program's input and output; utf-8
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -25,6 +24,8 @@ from typing import TYPE_CHECKING
 from relay_runtime.contract import StartFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from relay_runtime.contract import Json
 
 #: A program that draws its prompt in several writes does so within this.
@@ -163,7 +164,9 @@ def _encoding(name: str) -> str:
         plain = ascii_bytes.decode(name) == ascii_bytes.decode("ascii")
         plain = plain and all(byte >= 0x20 for byte in "aé字".encode(name, "replace"))
     except (LookupError, UnicodeError):
-        raise _wrong("encoding", f"{name!r} is not a text encoding; leave it out for utf-8") from None
+        raise _wrong(
+            "encoding", f"{name!r} is not a text encoding; leave it out for utf-8"
+        ) from None
     if not plain:
         raise _wrong("encoding", f"{name!r} cannot be typed into a terminal; use utf-8")
     return codec.name

@@ -70,8 +70,29 @@ class Pending:
     write_id: str
     pasted: bool
     echo: Echo
-    applied: bool = False  # the holder has it
+    applied: bool = False  # the holder has it; asked of it after a restart, so not in the dump
     enters: int = 0
+
+    def dump(self) -> dict[str, Json]:
+        return {
+            "write_id": self.write_id,
+            "pasted": self.pasted,
+            "enters": self.enters,
+            "echo": self.echo.dump(),
+        }
+
+    @classmethod
+    def load(cls, dumped: Json) -> Pending:
+        match dumped:
+            case {
+                "write_id": str(write_id),
+                "pasted": bool(pasted),
+                "enters": int(enters),
+                "echo": echo,
+            }:
+                return cls(write_id, pasted, Echo.load(echo), enters=enters)
+            case _:
+                raise ValueError("not a pending input")
 
 
 class Program:
@@ -259,7 +280,9 @@ class Program:
     def _taken(self, pending: Pending) -> list[Event]:
         events: list[Event] = [self._start_turn()]
         if pending.echo.head_seen:
-            how = "then output; there is no prompt pattern" if pending.echo.answered else "then gone"
+            how = (
+                "then output; there is no prompt pattern" if pending.echo.answered else "then gone"
+            )
             reference = f"echo in the output up to byte {self.offset}, {how}"
             evidence = Evidence("command.echo", reference, self._turn_id)
             events.append(Proven(pending.write_id, evidence))
@@ -273,11 +296,11 @@ class Program:
         self.phase = Phase.BUSY
         self._turns += 1
         self._said, self._unsaid = "", 0
-        self.interrupted = False
         return TurnStarted(self._turn_id)
 
     def _end_turn(self) -> list[Event]:
         outcome = Outcome.INTERRUPTED if self.interrupted else Outcome.COMPLETED
+        self.interrupted = False
         self._said = self._said.rpartition("\n")[0]  # without the prompt
         return [*self._transcript(), TurnEnded(self._turn_id, outcome)]
 
@@ -298,7 +321,6 @@ class Program:
     # --- checkpoints ------------------------------------------------------------------------------
 
     def dump(self) -> dict[str, Json]:
-        pending = self.pending
         return {
             "run": self.run,
             "conversation": self.conversation,
@@ -306,18 +328,46 @@ class Program:
             "offset": self.offset,
             "screen": self.screen.dump(),
             "phase": self.phase.value,
-            "pending": pending
-            and {
-                "write_id": pending.write_id,
-                "pasted": pending.pasted,
-                "enters": pending.enters,
-                "echo": pending.echo.dump(),
-            },
-            "writes": self.writes,
+            "pending": self.pending.dump() if self.pending else None,
+            "writes": dict(self.writes),
             "answered": sorted(self.answered),
             "interrupted": self.interrupted,
             "turns": self._turns,
             "prompt": self._prompt,
-            "said": self._said,
-            "unsaid": self._unsaid,
+            "said": [self._said, self._unsaid],
         }
+
+    @classmethod
+    def load(cls, options: Options, dumped: Json) -> Program:
+        """As `dump` left it. Raises `ValueError` for anything else."""
+        match dumped:
+            case {
+                "run": int(run),
+                "conversation": str(conversation),
+                "first_seq": int(first_seq),
+                "offset": int(offset),
+                "screen": screen,
+                "phase": str(phase),
+                "pending": pending,
+                "writes": dict(writes),
+                "answered": list(answered),
+                "interrupted": bool(interrupted),
+                "turns": int(turns),
+                "prompt": str(prompt),
+                "said": [str(said), int(unsaid)],
+            }:
+                program = cls(options, run, conversation, first_seq)
+                program.offset, program.phase = offset, Phase(phase)
+                program.screen.load(screen)
+                program.pending = Pending.load(pending) if pending is not None else None
+                program.writes = {str(i): seq for i, seq in writes.items() if isinstance(seq, int)}
+                program.answered = {number for number in answered if isinstance(number, int)}
+                program.interrupted = interrupted
+                program._turns, program._prompt = turns, prompt
+                program._said, program._unsaid = said, unsaid
+                return program
+            case _:
+                raise ValueError("not a checkpoint of the command driver")
+
+
+__all__ = ["Answer", "Enter", "Phase", "Program"]

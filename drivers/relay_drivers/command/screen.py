@@ -22,8 +22,8 @@ _MAX_SEQUENCE = 256
 _TOKEN = re.compile(
     r"\x1b\[(?P<arguments>[0-?]*)[ -/]*(?P<final>[@-~])"
     r"|(?P<string>\x1b[\]PX^_])"
-    r"|\x1b[ -/]*[0-~]"
-    r"|(?P<control>[\x00-\x1f\x7f-\x9f])"
+    r"|\x1b(?:[ -/]+[0-~]|[0-OQ-WYZ\\`-~])"
+    r"|(?P<control>[\x00-\x1a\x1c-\x1f\x7f-\x9f])"
     r"|(?P<text>[^\x00-\x1f\x7f-\x9f]+)"
 )
 _PARTIAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|[ -/]*)\Z")

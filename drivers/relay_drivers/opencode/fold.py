@@ -222,6 +222,7 @@ class Fold:
         if self._is.turn is None:
             self._is.turn = parent
             self._is.failure = None
+            self._idle_said, self._idles = False, 0
             events.append(TurnStarted(parent))
         newest = self._is.waiting.get(parent)
         if newest is None:
@@ -233,7 +234,6 @@ class Fold:
 
     def _answer(self, message: str, waiting: Waiting, turn: str) -> list[Event]:
         self._is.answered = _newest([*self._is.answered, message], MAX_ANSWERED)
-        self._is.latest = max(self._is.latest, waiting.order)
         events: list[Event] = []
         if waiting.text:
             events.append(Transcript("user", waiting.text, turn))
@@ -266,8 +266,8 @@ class Fold:
                 events += self._tool(said)
             case PatchSeen(files=files) if self._once(said.id):
                 # Tools have told of their own changes; this also has what the shell did.
-                files = [path for path in files if self._once(f"path {path}")]
-                events += [FileChanged(path, "modified", self._is.turn) for path in files]
+                new = [path for path in files if self._once(f"path {path}")]
+                events += [FileChanged(path, "modified", self._is.turn) for path in new]
         return events
 
     def _once(self, key: str) -> bool:

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 def supervisor(*, start: bool = False) -> Iterator[ControlClient]:
     """A client of the running supervisor; `start` starts one first when none runs."""
     from ..control_client import ControlClient
-    from .launch import ensure_supervisor
 
-    home = paths.home() if start else paths.locate()
+    home = paths.locate()
     if start:
+        from .launch import ensure_supervisor
+
+        home = paths.home()
         ensure_supervisor(home)
-    with control_errors(), ControlClient(paths.control_socket(home)) as client:
-        yield client
+    with control_errors():
+        yield ControlClient(paths.control_socket(home))
 
 
 @contextmanager

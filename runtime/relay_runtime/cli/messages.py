@@ -57,7 +57,7 @@ def send(
     """Send a message, which goes in at the next turn boundary."""
     if steer and interrupt:
         fail(Exit.USAGE, "choose --steer or --interrupt, not both")
-    message = {
+    message: dict[str, object] = {
         "from": sender or default_sender(),
         "to": target,
         "body": _body(text),

@@ -15,10 +15,10 @@ from .options import AsJson
 if TYPE_CHECKING:
     from relay_profiles.errors import ProfileError
 
-app = typer.Typer(rich_markup_mode=None, help="Look at named settings for sessions.")
+profiles = typer.Typer(rich_markup_mode=None, help="Look at named settings for sessions.")
 
 
-@app.command("list")
+@profiles.command("list")
 def list_(json: AsJson = False) -> None:
     """List the profiles that a name can mean here, nearest file first."""
     from relay_profiles.lookup import listing
@@ -42,7 +42,7 @@ def list_(json: AsJson = False) -> None:
     _report(found.problems)
 
 
-@app.command()
+@profiles.command()
 def show(
     name: Annotated[str, typer.Argument(help="Profile name, or path to a file.")],
     json: AsJson = False,
@@ -68,7 +68,7 @@ def show(
     output.say(output.table(("FIELD", "VALUE", "FROM"), rows))
 
 
-@app.command()
+@profiles.command()
 def validate(
     files: Annotated[
         list[str] | None, typer.Argument(help="Profile files; default: those that count here.")
@@ -95,7 +95,7 @@ def validate(
     _report(problems)
 
 
-@app.command()
+@profiles.command()
 def schema(json: AsJson = False) -> None:
     """Print the JSON Schema of a profiles file."""
     from relay_profiles.schema import schema as generate
@@ -116,4 +116,4 @@ def _value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-__all__ = ["app"]
+__all__ = ["profiles"]

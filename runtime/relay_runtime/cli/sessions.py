@@ -33,12 +33,11 @@ def ps(
     json: AsJson = False,
 ) -> None:
     """List sessions and what each is doing."""
-    found = _sessions()
-    rows = [one for one in found or () if everything or one["state"] != "exited"]
+    found = _sessions(everything)
     if json:
-        output.say_json(rows)
-    elif rows:
-        output.say(output.table(_COLUMNS, [_row(one) for one in rows]))
+        output.say_json(found or [])
+    elif found:
+        output.say(output.table(_COLUMNS, [_row(one) for one in found]))
     elif found is None:
         output.note("no sessions: no supervisor runs (start one with `relay-runtime up`)")
     else:
@@ -103,13 +102,13 @@ def _show(session: Session, json: bool) -> None:
         output.say(f"{session['name']}: {output.state(session['state'])}{_because(session)}")
 
 
-def _sessions() -> Sequence[Session] | None:
+def _sessions(ended: bool) -> Sequence[Session] | None:
     """None: no supervisor runs."""
     from ..control_client import NotRunning
 
     with supervisor() as control:
         try:
-            return control.sessions()
+            return control.sessions(ended=ended)
         except NotRunning:
             return None
 

@@ -86,6 +86,7 @@ class Client:
                 self._next_chunk(session, now)
             if not self._queue or not self._send(now):
                 return
+        self._next_chunk(session, now)  # more to do: what waits now brings us back here
 
     def say_last(self, code: str, message: str) -> None:
         """Tell why it is dropped, if it can take that at once."""

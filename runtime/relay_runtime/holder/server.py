@@ -222,7 +222,7 @@ class Server:
             answer = self._perform(client, str(op), request)
         except Refusal as refusal:
             self._refuse(client, number, refusal.code, str(refusal))
-        except (SpawnError, ValueError) as error:
+        except (SpawnError, ValueError, wire.WireError) as error:
             self._refuse(client, number, "bad_request", str(error))
         except Exception as error:  # noqa: BLE001 - as in _guarded
             self._record_fault(error)

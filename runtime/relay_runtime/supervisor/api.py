@@ -6,6 +6,7 @@ is no token: whoever can connect is the user.
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
@@ -34,7 +35,6 @@ from ..control_types import (
 )
 from .logs import read_log
 from .session import SessionError
-from .supervisor import load_harness
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from .supervisor import Supervisor
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 #: Environments are tens of kilobytes; a message of a million characters may be escaped six-fold.
 MAX_BODY = 8 * 1024 * 1024
@@ -216,7 +218,7 @@ class ControlApi:
                 version=__version__,
                 home=str(supervisor.home),
                 since=supervisor.since,
-                relay_url=supervisor.relay.client.url,
+                relay_url=supervisor.relay_url,
                 relay_embedded=supervisor.relay_embedded,
                 sessions=states,
                 rss_bytes=_rss_bytes(),
@@ -233,7 +235,11 @@ class ControlApi:
     async def harnesses(self, request: Request) -> Response:
         infos = []
         for name in registry.names():
-            harness = load_harness(name)
+            try:
+                harness = registry.load(name)
+            except registry.RegistryError as error:
+                _log.error("%s", error, extra={"action": "broken_driver"})
+                continue
             can = harness.capabilities
             infos.append(
                 HarnessInfo(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import anyio
 import httpx
 
-from relay_client import RelayClient
+from relay_client.client import RelayClient
 from relay_server.database import DatabaseError
 from relay_server.server import BindError, open_relay, serve_app
 from relay_server.settings import Settings, SettingsError
@@ -69,10 +69,10 @@ async def _serve(home: Path, ready: Callable[[], None]) -> None:
     async with (
         _journal(paths.journal_db(home)) as journal,
         anyio.create_task_group() as tasks,
-        _relay_client(home, tasks, os.environ) as (client, embedded),
+        _relay_client(home, tasks, os.environ) as (client, url, embedded),
     ):
         tasks.start_soon(_stop_at_signals, stop)
-        supervisor = Supervisor(home, journal, client, relay_embedded=embedded)
+        supervisor = Supervisor(home, journal, client, relay_url=url, relay_embedded=embedded)
         api = ControlApi(supervisor, stop=stop.set, closing=closing)
 
         def close() -> None:
@@ -106,19 +106,19 @@ async def _journal(path: Path) -> AsyncIterator[Journal]:
 @asynccontextmanager
 async def _relay_client(
     home: Path, tasks: TaskGroup, environ: Mapping[str, str]
-) -> AsyncIterator[tuple[RelayClient, bool]]:
+) -> AsyncIterator[tuple[RelayClient, str, bool]]:
     """The relay that AGENT_RELAY_URL names, else one of our own in this process."""
     remote = environ.get("AGENT_RELAY_URL")
     if remote and EMBEDDED_VARIABLE not in environ:
         async with RelayClient(remote, environ.get("AGENT_RELAY_TOKEN")) as client:
-            yield client, False
+            yield client, remote, False
         return
     settings = Settings.from_environ(_embedded_environ(environ), db_path=paths.relay_db(home))
     async with open_relay(settings) as relay:
         url = await tasks.start(relay.serve)
         transport = httpx.ASGITransport(relay.app)
         async with RelayClient(url, settings.token, transport=transport) as client:
-            yield client, True
+            yield client, url, True
 
 
 def _embedded_environ(environ: Mapping[str, str]) -> dict[str, str]:

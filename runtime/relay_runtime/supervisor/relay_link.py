@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import anyio
 
-from relay_client import RelayClient, RelayError, Unreachable
+from relay_client.errors import RelayError, Unreachable
 from relay_client.types import (
     AgentRegistration,
     AgentStatus,
@@ -23,7 +23,6 @@ from relay_client.types import (
     Evidence,
     NewReceipt,
     ReceiptStatus,
-    RuntimeHeartbeat,
 )
 
 from ..turn_types import SessionState
@@ -31,6 +30,8 @@ from .journal import Journal, ReceiptRow
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from relay_client.client import RelayClient
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +80,6 @@ class RelayLink:
         self._recipient = recipient
         self._agents: dict[str, AgentRegistration] = {}
         self._status: dict[str, AgentStatus] = {}
-        self._unregistered: set[str] = set()
         self._receipts = anyio.Event()
         self._news = anyio.Event()
 
@@ -90,9 +90,9 @@ class RelayLink:
         self._agents[agent.id] = agent
         try:
             await self.client.register(agent)
-        except Unreachable:
-            self._unregistered.add(agent.id)
-            self._news.set()
+        except Unreachable as error:
+            _log.warning("%s is not registered yet: %s", agent.name, error)
+        self._news.set()
 
     async def unregister(self, agent_id: str) -> None:
         """Take an agent off the relay: nobody can be reached under its name any more."""
@@ -138,8 +138,6 @@ class RelayLink:
                     wait,
                     extra={"action": "relay_retry"},
                 )
-                self._unregistered.update(self._agents)
-                self._news.set()
                 await anyio.sleep(wait)
                 wait = min(wait * 2, last)
 
@@ -183,14 +181,12 @@ class RelayLink:
         await self._journal.reported([number for number, _ in rows])
 
     async def _tell_status(self) -> None:
-        for agent_id in list(self._unregistered):
-            if agent_id in self._agents:
-                await self.client.register(self._agents[agent_id])
-            self._unregistered.discard(agent_id)
         self._news = anyio.Event()
         if self._agents:
             known = {a: self._status.get(a, AgentStatus.ONLINE) for a in self._agents}
-            await self.client.runtime_heartbeat(self._runtime_id, RuntimeHeartbeat(agents=known))
+            for agent_id in await self.client.runtime_heartbeat(self._runtime_id, known):
+                if agent_id in self._agents:  # the relay was away, or has lost it
+                    await self.client.register(self._agents[agent_id])
         with anyio.move_on_after(HEARTBEAT_S):
             await self._news.wait()
 

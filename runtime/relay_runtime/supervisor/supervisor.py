@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup, TaskStatus
 
-    from relay_client import RelayClient
+    from relay_client.client import RelayClient
     from relay_profiles.model import Restart
 
     from ..contract import Harness
@@ -49,9 +49,16 @@ class Supervisor:
     """See the module. `run` owns every session's task; the API calls the rest."""
 
     def __init__(
-        self, home: Path, journal: Journal, client: RelayClient, *, relay_embedded: bool
+        self,
+        home: Path,
+        journal: Journal,
+        client: RelayClient,
+        *,
+        relay_url: str,
+        relay_embedded: bool,
     ) -> None:
         self.home = home
+        self.relay_url = relay_url
         self.relay_embedded = relay_embedded
         self.journal = journal
         self.since = time.time()
@@ -62,7 +69,7 @@ class Supervisor:
         runtime_id = journal.fact("runtime_id") or f"runtime-{uuid4().hex[:12]}"
         self._runtime_id = runtime_id
         # An embedded relay may get another port at the next start; its database stays the same.
-        source = "embedded" if relay_embedded else client.url
+        source = "embedded" if relay_embedded else relay_url
         self.relay = RelayLink(client, journal, runtime_id, source, self._recipient)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
@@ -205,7 +212,7 @@ class Supervisor:
             environ
             | {
                 "AGENT_RELAY_AGENT_ID": spec.agent_id,
-                "AGENT_RELAY_URL": self.relay.client.url,
+                "AGENT_RELAY_URL": self.relay_url,
                 paths.HOME_VARIABLE: str(self.home),
             }
             | ({"RELAY_RUNTIME_RELAY": "embedded"} if self.relay_embedded else {})

@@ -192,7 +192,7 @@ def _set_up_codex(cli: Cli, home: Path, model_url: str) -> dict[str, str]:
     config = _CODEX_CONFIG.format(
         model=CODEX_MODEL,
         base_url=json.dumps(f"{model_url}/v1"),
-        work=json.dumps(str(home / "work")),
+        work=json.dumps(str(home / "work"), ensure_ascii=False),
     )
     (folder / "config.toml").write_text(config, "utf-8")
     return {"CODEX_HOME": str(folder), "SCRIPTED_MODEL_KEY": DUMMY_KEY}

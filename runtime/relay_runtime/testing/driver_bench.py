@@ -15,6 +15,7 @@ left: that is asserted.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -32,6 +33,7 @@ from ..contract import (
     Context,
     Entry,
     Harness,
+    HarnessGone,
     Injection,
     Json,
     Receipt,
@@ -41,7 +43,7 @@ from ..contract import (
 )
 from ..events import Event, SessionReady
 from ..holder_link import HolderLink, connect, launch
-from ..processes import Process, alive, descendants_of, marked, vanished
+from ..processes import Process, alive, descendants_of, marked, reap_orphans, vanished
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -345,15 +347,22 @@ class DriverBench:
     async def _end_everything(self) -> list[Process]:
         """Stop the session by the holder alone. Returns the processes that survived it."""
         await self.crash()
-        async with connect(self.session_dir) as link:
-            known = [*descendants_of(link.holder_pid), *marked(self.spec.session_id)]
-            await link.stop(STOP)
-            await link.quit()
+        try:
+            async with connect(self.session_dir) as link:
+                known = [*descendants_of(link.holder_pid), *marked(self.spec.session_id)]
+                await link.stop(STOP)
+                await link.quit()
+        except HarnessGone:  # the test killed the holder
+            known = await reap_orphans(self.spec.session_id, self._meta())
         left = alive([*known, *marked(self.spec.session_id)])
         for process in left:
             os.kill(process.pid, signal.SIGKILL)
         await vanished(left)
         return left
+
+    def _meta(self) -> dict[str, Json]:
+        meta: dict[str, Json] = json.loads(Path(self.session_dir, "meta.json").read_bytes())
+        return meta
 
     def _report(self, wanted: str, why: str) -> str:
         lines = [f"waited for {wanted}: {why}"]

@@ -1,0 +1,397 @@
+"""One headless run of Claude behind the holder: the I/O around `Protocol` and `Record`."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from relay_runtime.contract import (
+    Context,
+    DriverError,
+    Handed,
+    HarnessGone,
+    Injection,
+    Receipt,
+    Session,
+    Settlement,
+    StartFailed,
+    StopPlan,
+    Stream,
+    Verdict,
+)
+from relay_runtime.events import Event, Evidence, Idle, Notice, TurnEnded
+
+from . import commands
+from .capabilities import CAPABILITIES
+from .checkpoint import Checkpoint
+from .launch import start_error
+from .lines import MAX_LINE, Lines, TooLong
+from .observations import Observation, Responded
+from .protocol import Protocol
+from .reading import observe
+from .state import aliases
+from .text import neutralise
+from .transcript import Record
+from .writes import BY_TRANSCRIPT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from relay_runtime.contract import ChildExit, Chunk
+
+#: From exec to the answer to `initialize`: 0.4 to 1.2 s, many times that on a machine under load.
+START_S: Final = 120.0
+#: Claude writes its record in batches of 100 ms. What is not there after this never was.
+FLUSH_S: Final = 0.4
+#: Looks at the record while Claude is silent after a claim: the batch, then a machine under load.
+LOOKS_S: Final = (0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+#: A control request is answered in milliseconds, also while a turn runs.
+ANSWER_S: Final = 5.0
+#: How long a write may wait in Claude's queue behind a running turn or tool before it is taken
+#: back, so that the runtime can hand it in at the next boundary instead of giving it up.
+WITHDRAW_S: Final = 120.0
+#: Of stderr, to explain a start that failed.
+LAST_WORDS: Final = 8192
+
+
+class ClaudeSession(Session):
+    """Made by `ClaudeHarness`. `adopted`: the process ran before this supervisor did."""
+
+    capabilities = CAPABILITIES
+
+    def __init__(
+        self, ctx: Context, start: Checkpoint, environ: Mapping[str, str], *, adopted: bool
+    ) -> None:
+        self._ctx = ctx
+        self._adopted = adopted
+        self._err_offset = start.err_offset
+        self._protocol = Protocol(start.state)
+        self._lines = Lines(start.offset, skipping=start.skipping)
+        self._environ = environ
+        self._record = Record(environ, start.state.conversation)
+        self._marks: dict[str, int] = {}  # size of the record when a write was handed in
+        self._handed_at: dict[str, float] = {}
+        self._busy = anyio.Lock()  # protocol and commit move together
+        self._claimed = anyio.Event()
+        self._ready = anyio.Event()
+        self._waiting: dict[str, _Reply] = {}
+
+    # --- run ------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            try:
+                tasks.start_soon(self._look_again)
+                tasks.start_soon(self._bound_start)
+                await self._pump()
+            except (DriverError, OSError) as error:
+                failure = error  # raised below, not inside a group
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        if not self._protocol.state.ready:
+            raise await self._start_failure()
+
+    async def _pump(self) -> None:
+        state = self._protocol.state
+        status = await self._ctx.holder.status()
+        behind = status.offsets.get(Stream.OUT, 0) if self._adopted else 0
+        if state.ready:
+            self._ready.set()
+        elif status.exit is None:
+            await self._write_quietly(commands.greeting())
+        caught_up = not self._adopted
+        offset = self._lines.offset
+        if not caught_up and offset >= behind:
+            caught_up = await self._say_idle()
+        async for chunk in self._ctx.holder.read(Stream.OUT, offset):
+            await self._take(chunk)
+            offset = chunk.offset + len(chunk.data)
+            if not caught_up and offset >= behind:
+                caught_up = await self._say_idle()
+        await self._ctx.holder.wait_exit()
+
+    async def _say_idle(self) -> bool:
+        """After an adoption: whoever missed it needs to hear it again."""
+        async with self._busy:
+            if self._protocol.state.boundary:
+                await self._commit([Idle()])
+        return True
+
+    async def _bound_start(self) -> None:
+        with anyio.move_on_after(START_S):
+            await self._ready.wait()
+            return
+        raise StartFailed(
+            f"claude did not answer within {START_S:.0f} s of its start; see its log and try again"
+        )
+
+    async def _start_failure(self) -> Exception:
+        exit_ = await self._ctx.holder.wait_exit()
+        words = b""
+        async for chunk in self._ctx.holder.read(Stream.ERR, self._err_offset):
+            words = (words + chunk.data)[-LAST_WORDS:]
+        return start_error(words.decode("utf-8", "replace"), _how(exit_))
+
+    # --- what Claude says -----------------------------------------------------------------------
+
+    async def _take(self, chunk: Chunk) -> None:
+        """Consume a piece of stdout; commit its events and the place after it together."""
+        async with self._busy:
+            events: list[Event] = []
+            if chunk.gap:
+                self._lines.resync(chunk.offset)
+                message = f"{chunk.gap} bytes of claude's output are lost; events may be missing"
+                events.append(Notice("log.gap", message))
+                self._protocol.outbox.append(commands.greeting())  # says what is the case now
+            responses: list[Responded] = []
+            for line in self._lines.feed(chunk.data):
+                if isinstance(line, TooLong):
+                    message = f"claude printed a line of more than {MAX_LINE} bytes; it is skipped"
+                    events.append(Notice("claude.stdout", message))
+                elif (seen := observe(line)) is not None:
+                    events += await self._see(seen)
+                    if isinstance(seen, Responded):
+                        responses.append(seen)
+            await self._commit(events)
+            for response in responses:
+                if (reply := self._waiting.pop(response.request_id, None)) is not None:
+                    reply.set(response)
+        await self._flush_outbox()
+
+    async def _see(self, seen: Observation) -> list[Event]:
+        events = self._protocol.see(seen, time.time())
+        proofs = await self._weigh()
+        if not proofs:
+            return events
+        # What a turn did to its write belongs before its end.
+        cut = next(
+            (i for i, e in enumerate(events) if isinstance(e, TurnEnded | Idle)), len(events)
+        )
+        return [*events[:cut], *proofs, *events[cut:]]
+
+    async def _commit(self, events: list[Event]) -> None:
+        if events:
+            await self._ctx.emit(*events, checkpoint=self._checkpoint().to_json())
+        if self._protocol.state.ready:
+            self._ready.set()
+        if self._protocol.writes.claims:
+            self._claimed.set()
+
+    def _checkpoint(self) -> Checkpoint:
+        lines = self._lines
+        return Checkpoint(lines.offset, self._err_offset, self._protocol.state, lines.skipping)
+
+    async def _flush_outbox(self) -> None:
+        outbox = self._protocol.outbox
+        while outbox:
+            await self._write_quietly(outbox.pop(0))
+
+    async def _write_quietly(self, data: bytes) -> None:
+        """For what may be repeated, and is pointless once the process is gone: that is seen soon."""
+        try:
+            await self._ctx.holder.write(data, 0)
+        except HarnessGone:
+            return
+
+    # --- proof ----------------------------------------------------------------------------------
+
+    async def _weigh(self) -> list[Event]:
+        """Look up in the record what Claude claims, and decide what is overdue."""
+        writes = self._protocol.writes
+        events: list[Event] = []
+        if writes.claims or writes.overdue:
+            if self._record.conversation != self._protocol.state.conversation:
+                self._record = Record(self._environ, self._protocol.state.conversation)
+            for harness_id in writes.claims:
+                since = self._marks.get(harness_id, 0)
+                if await self._search((harness_id,), since) is not None:
+                    events += writes.confirmed(harness_id)
+                    self._forget(harness_id)
+        for harness_id in writes.overdue:
+            events += await self._decide(harness_id)
+            self._forget(harness_id)
+        return events
+
+    async def _decide(self, harness_id: str) -> list[Event]:
+        writes = self._protocol.writes
+        try:
+            if await self._search_patiently((harness_id,)) is not None:
+                return writes.confirmed(harness_id)
+            if await anyio.to_thread.run_sync(self._record.exists):
+                return writes.missing(harness_id)
+        except OSError:
+            return []  # it stays open; `settle` will say that it cannot be read
+        return writes.unrecorded(harness_id)
+
+    async def _search(self, harness_ids: tuple[str, ...], since: int = 0) -> str | None:
+        """The id that the record proves. Unreadable is as good as not there yet."""
+        try:
+            found = await anyio.to_thread.run_sync(self._record.search, harness_ids, since)
+        except OSError:
+            return None
+        return found.harness_id if found is not None else None
+
+    async def _search_patiently(self, harness_ids: tuple[str, ...]) -> str | None:
+        """As `_search`, over the whole record, and once more when the last batch is written."""
+        for wait_s in (0.0, FLUSH_S):
+            await anyio.sleep(wait_s)
+            found = await anyio.to_thread.run_sync(self._record.search, harness_ids)
+            if found is not None:
+                return found.harness_id
+        return None
+
+    def _forget(self, harness_id: str) -> None:
+        self._marks.pop(harness_id, None)
+        self._handed_at.pop(harness_id, None)
+
+    async def _look_again(self) -> None:
+        """Confirms a claim while Claude says nothing that would make us look."""
+        while True:
+            await self._claimed.wait()
+            for wait_s in LOOKS_S:
+                await anyio.sleep(wait_s)
+                async with self._busy:
+                    await self._commit(await self._weigh())
+                if not self._protocol.writes.claims:
+                    break
+            self._claimed = anyio.Event()
+
+    # --- what we do -----------------------------------------------------------------------------
+
+    async def receive_message(self, injection: Injection) -> Receipt:
+        limit = self.capabilities.max_input_bytes
+        if len(injection.text.encode("utf-8", "replace")) > limit:
+            return Receipt(Handed.FAILED, f"the message is longer than {limit} bytes")
+        writes = self._protocol.writes
+        if writes.other_seen(injection.write_id):
+            return Receipt(Handed.DEFERRED, "claude still holds the message before this one")
+        text = neutralise(injection.text)
+        harness_id = writes.hand(injection.write_id, text)
+        try:
+            mark = await anyio.to_thread.run_sync(self._record.size)
+        except OSError:
+            mark = 0
+        self._marks.setdefault(harness_id, mark)
+        self._handed_at.setdefault(harness_id, anyio.current_time())
+        message = commands.user_message(harness_id, text, injection.entry)
+        await self._ctx.holder.write(message, injection.seq)
+        return Receipt(Handed.ACCEPTED)
+
+    async def settle(self, write_id: str) -> Settlement:
+        """See `Session.settle`. One thing is not a mere look: a write that has waited in Claude's
+        queue for `WITHDRAW_S` is taken back, and is absent then."""
+        try:
+            if (found := await self._present(write_id)) is not None:
+                return found
+            status = await self._ctx.holder.status()
+            if status.exit is None and status.run:
+                return await self._settle_alive(write_id)
+            found = await self._present(write_id, patient=True)
+            return found or Settlement(Verdict.ABSENT, reason="not in claude's record")
+        except OSError as error:
+            return Settlement(Verdict.UNKNOWN, reason=f"claude's record cannot be read: {error}")
+        except HarnessGone as error:
+            return Settlement(Verdict.UNKNOWN, reason=str(error))
+
+    async def _settle_alive(self, write_id: str) -> Settlement:
+        # Claude reads its input in order: after this answer it has read the write, if it got it.
+        if await self._ask("get_session_cost") is None:
+            return Settlement(Verdict.UNKNOWN, reason="claude does not answer")
+        if self._protocol.state.cli != "idle":
+            found = await self._present(write_id)
+            return found or await self._withdraw(write_id)
+        found = await self._present(write_id, patient=True)
+        if found is None and self._protocol.state.cli == "idle":
+            self._protocol.writes.taken_back(write_id)
+            return Settlement(
+                Verdict.ABSENT, reason="claude is idle and its record has no such message"
+            )
+        return found or Settlement(Verdict.UNKNOWN, reason="claude works on something")
+
+    async def _withdraw(self, write_id: str) -> Settlement:
+        waits = Settlement(
+            Verdict.UNKNOWN, reason="claude works on something; the message may wait"
+        )
+        open_write = self._protocol.writes.of(write_id)
+        if open_write is None or open_write[1].started:
+            return waits
+        harness_id = open_write[0]
+        since = self._handed_at.setdefault(harness_id, anyio.current_time())
+        if anyio.current_time() - since < WITHDRAW_S:
+            return waits
+        answer = await self._ask("cancel_async_message", message_uuid=harness_id)
+        if answer is None or not answer.cancelled:
+            return waits
+        open_write[1].queued = True  # it was, so that the id is not used again
+        self._protocol.writes.taken_back(write_id)
+        self._forget(harness_id)
+        reason = f"taken back after {WITHDRAW_S:.0f} s in claude's queue"
+        return Settlement(Verdict.ABSENT, reason=reason)
+
+    async def _present(self, write_id: str, *, patient: bool = False) -> Settlement | None:
+        """Raises `OSError` when the record cannot be read."""
+        ids = aliases(write_id)
+        if patient:
+            harness_id = await self._search_patiently(ids)
+        else:
+            found = await anyio.to_thread.run_sync(self._record.search, ids)
+            harness_id = found.harness_id if found is not None else None
+        if harness_id is None:
+            return None
+        open_write = self._protocol.writes.of(write_id)
+        turn_id = open_write[1].turn_id if open_write is not None else None
+        self._protocol.writes.found(write_id)
+        return Settlement(Verdict.PRESENT, Evidence(BY_TRANSCRIPT, harness_id, turn_id))
+
+    async def _ask(self, subtype: str, **arguments: str) -> Responded | None:
+        """The answer to a control request, or None when there is none in time."""
+        request_id = f"relay-{uuid.uuid4()}"
+        reply = self._waiting[request_id] = _Reply()
+        try:
+            await self._ctx.holder.write(commands.request(request_id, subtype, **arguments), 0)
+            with anyio.move_on_after(ANSWER_S):
+                return await reply.wait()
+            return None
+        finally:
+            self._waiting.pop(request_id, None)
+
+    async def interrupt(self) -> None:
+        await self._write_quietly(commands.request(f"relay-{uuid.uuid4()}", "interrupt"))
+
+    async def answer(self, request_id: str, allow: bool, message: str | None = None) -> None:
+        tool_use_id = self._protocol.state.requests[request_id]
+        await self._ctx.holder.write(commands.answer(request_id, tool_use_id, allow, message), 0)
+
+    async def drain(self) -> None:
+        await self._ctx.holder.close_input()
+
+    async def release(self, stop: StopPlan) -> None:
+        await self._ctx.holder.stop(stop)
+
+
+class _Reply:
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+        self._value: Responded | None = None
+
+    def set(self, value: Responded) -> None:
+        self._value = value
+        self._event.set()
+
+    async def wait(self) -> Responded | None:
+        await self._event.wait()
+        return self._value
+
+
+def _how(exit_: ChildExit) -> str:
+    if exit_.signal is not None:
+        return f"killed by signal {exit_.signal}"
+    return f"exit status {exit_.code}"
+
+
+__all__ = ["ClaudeSession"]
