@@ -1,8 +1,8 @@
 """Talks to the supervisor over `control.sock`. Blocking, because the command line is.
 
-Answers are the JSON of `control_types` as it came, typed here as far as the command line reads it.
-With httpx and pydantic a command would spend most of its time importing them (`bench/cli.py`), so
-this is `http.client` on a unix socket.
+Answers are the JSON of `control_types` as it came, typed by `control_answers`. With httpx and
+pydantic a command would spend most of its time importing them (`bench/cli.py`), so this is
+`http.client` on a unix socket.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from .paths import socket_address
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from .control_answers import Event, Receipts, Sent, Session, Status
 
 #: A supervisor on the same machine answers at once; one that takes this long is stuck.
 ANSWER_S = 30.0
@@ -101,99 +103,6 @@ _BY_CODE: Mapping[str, type[ControlError]] = {
     "ambiguous_session": Missing,
     "start_failed": NotStarted,
 }
-
-
-# --- answers --------------------------------------------------------------------------------------
-
-
-class Waiting(TypedDict):
-    request_id: str
-    tool: str
-    detail: str
-
-
-class Usage(TypedDict):
-    turns: int
-    input_tokens: int
-    output_tokens: int
-    cached_tokens: int
-    cost_usd: float | None
-
-
-class Session(TypedDict):
-    session_id: str
-    agent_id: str
-    name: str
-    harness: str
-    mode: str
-    state: str
-    pid: int | None
-    turn: str | None
-    waiting: list[Waiting]
-    queued: int
-    usage: Usage
-    since: float
-    reason: str | None
-    retry_at: float | None
-    cwd: str
-    model: str | None
-    profile: str | None
-    created_at: float
-
-
-class Proof(TypedDict):
-    kind: str
-    reference: str
-    turn_id: str | None
-
-
-class Delivery(TypedDict):
-    delivery_id: str
-    session_id: str | None
-    agent_id: str
-    status: str
-    reason: str | None
-    evidence: Proof | None
-
-
-class Sent(TypedDict):
-    message_id: int
-    deliveries: list[Delivery]
-
-
-class Receipt(TypedDict):
-    delivery_id: str
-    agent_id: str
-    status: str
-    reason: str | None
-    evidence: Proof | None
-    at: float
-
-
-class Receipts(TypedDict):
-    message_id: int
-    receipts: list[Receipt]
-    deliveries: list[Delivery]
-
-
-class Event(TypedDict):
-    cursor: int
-    at: float
-    session_id: str
-    name: str
-    type: str
-    data: dict[str, object]
-
-
-class Status(TypedDict):
-    pid: int
-    version: str
-    home: str
-    since: float
-    relay_url: str
-    relay_embedded: bool
-    sessions: dict[str, int]
-    rss_bytes: int
 
 
 class _ErrorBody(TypedDict):
@@ -370,21 +279,11 @@ __all__ = [
     "Broken",
     "ControlClient",
     "ControlError",
-    "Delivery",
-    "Event",
     "Invalid",
     "Missing",
     "NotRunning",
     "NotStarted",
-    "Proof",
-    "Receipt",
-    "Receipts",
     "Refused",
-    "Sent",
-    "Session",
-    "Status",
     "TimedOut",
     "Unavailable",
-    "Usage",
-    "Waiting",
 ]

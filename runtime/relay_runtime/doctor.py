@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .contract import Probe
-    from .control_client import Status
+    from .control_answers import Status
 
 #: For one harness: they start their own program to ask for its version.
 PROBE_S = 20.0
@@ -92,9 +92,9 @@ def _state(environ: Mapping[str, str]) -> list[Finding]:
         return [Finding("state folder", Verdict.BROKEN, str(error))]
     folder = _folder(home)
     if folder.verdict is Verdict.BROKEN or not home.exists():
-        return [folder, _port(None)]
+        return [folder, _relay(None, environ)]
     status, supervisor = _supervisor(home)
-    return [folder, _socket(home), supervisor, _port(status)]
+    return [folder, _socket(home), supervisor, _relay(status, environ)]
 
 
 def _folder(home: Path) -> Finding:
@@ -135,7 +135,7 @@ def _supervisor(home: Path) -> tuple[Status | None, Finding]:
     try:
         status = ControlClient(paths.control_socket(home)).status()
     except NotRunning:
-        return None, Finding(subject, Verdict.OK, "not running (the first spawn starts it)")
+        return None, _absent(home)
     except (ControlError, paths.StateHomeError) as error:
         advice = f"see {paths.supervisor_log(home)}"
         return None, Finding(subject, Verdict.BROKEN, str(error), advice)
@@ -146,26 +146,45 @@ def _supervisor(home: Path) -> tuple[Status | None, Finding]:
     return status, Finding(subject, Verdict.NOTE, detail, advice)
 
 
-def _port(status: Status | None) -> Finding:
+def _absent(home: Path) -> Finding:
+    """Whether it is really gone: its lock names the process that has or had it."""
+    subject = "supervisor"
+    try:
+        pid = int(paths.lock_path(home).read_text())
+        is_ours = b"relay_runtime.supervisor" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        is_ours = False
+    if not is_ours:
+        return Finding(subject, Verdict.OK, "not running (the first spawn starts it)")
+    advice = f"wait if it has just been started; else see {paths.supervisor_log(home)}"
+    return Finding(subject, Verdict.BROKEN, f"pid {pid} runs but does not listen", advice)
+
+
+def _relay(status: Status | None, environ: Mapping[str, str]) -> Finding:
     from relay_server.server import BindError, bind
     from relay_server.settings import Settings, SettingsError
 
-    if remote := os.environ.get("AGENT_RELAY_URL"):
-        return Finding("relay", Verdict.OK, f"{remote} (AGENT_RELAY_URL)")
-    if status and status["relay_embedded"]:
-        return Finding("relay", Verdict.OK, f"{status['relay_url']}, the supervisor's")
+    from .supervisor.process import EMBEDDED_VARIABLE
+
+    subject = "relay"
+    if status is not None:
+        whose = "the supervisor's own" if status["relay_embedded"] else "a remote one"
+        return Finding(subject, Verdict.OK, f"{status['relay_url']}, {whose}")
+    if EMBEDDED_VARIABLE not in environ and (remote := environ.get("AGENT_RELAY_URL")):
+        return Finding(subject, Verdict.OK, f"{remote} (AGENT_RELAY_URL)")
+    ours = {name: value for name, value in environ.items() if name.startswith("AGENT_RELAY_")}
+    where = {name: environ.get(f"AGENT_RELAY_{name}", "") for name in ("HOST", "PORT")}
     try:
-        settings = Settings.from_environ(os.environ)
+        settings = Settings.from_environ(ours | where)
         bind(settings.host, settings.port).close()
     except SettingsError as error:
-        return Finding("relay", Verdict.BROKEN, str(error))
+        return Finding(subject, Verdict.BROKEN, str(error))
     except BindError as error:
-        owner = listener(error.port)
-        who = f" ({owner})" if owner else ""
-        return Finding(
-            "relay", Verdict.BROKEN, f"{error.host}:{error.port} is taken{who}", str(error)
-        )
-    return Finding("relay", Verdict.OK, f"{settings.host}:{settings.port} is free")
+        who = listener(error.port)
+        detail = f"port {error.port} on {error.host} is taken" + (f" by {who}" if who else "")
+        advice = "stop that program, or set AGENT_RELAY_PORT to a free port"
+        return Finding(subject, Verdict.BROKEN, detail, advice)
+    return Finding(subject, Verdict.OK, f"{settings.host}:{settings.port} is free")
 
 
 def listener(port: int) -> str | None:

@@ -237,6 +237,14 @@ class Exited:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The session is over for good; what still waited has failed with `reason`."""
+
+    type: ClassVar[str] = "session.ended"
+    reason: str
+
+
 Event = (
     SessionReady
     | Idle
@@ -255,4 +263,5 @@ Event = (
     | HumanTyping
     | Notice
     | Exited
+    | Ended
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,10 +50,14 @@ def descendants_of(pid: int) -> list[Process]:
 
 
 def marked(session_id: str) -> list[Process]:
-    """Living processes that carry the session's mark. Only those of this user can be seen."""
+    """Living processes that carry the session's mark, but never this one.
+
+    Only those of this user can be seen. This process itself has the mark when it was started by an
+    agent of the session; it is not part of it.
+    """
     mark = f"RELAY_RUNTIME_SESSION={session_id}".encode()
-    alive = (stat for stat in scan() if stat.state not in "ZX")
-    return _named(stat for stat in alive if mark in _environ(stat.pid).split(b"\0"))
+    others = (stat for stat in scan() if stat.state not in "ZX" and stat.pid != os.getpid())
+    return _named(stat for stat in others if mark in _environ(stat.pid).split(b"\0"))
 
 
 def alive(processes: Iterable[Process]) -> list[Process]:
@@ -64,15 +67,17 @@ def alive(processes: Iterable[Process]) -> list[Process]:
 
 def holder_alive(meta: Mapping[str, Json]) -> bool:
     """Whether the holder that wrote `meta` (its meta.json) still runs."""
-    return _recorded(meta, "holder") in alive(filter(None, [_recorded(meta, "holder")]))
+    recorded = _recorded(meta, "holder")
+    return recorded is not None and alive([recorded]) != []
 
 
 async def reap_orphans(session_id: str, meta: Mapping[str, Json]) -> list[Process]:
     """End what is left of a session whose holder is dead. Returns what was ended.
 
     That is the child named in `meta` (the holder's meta.json, empty when it is lost), everything
-    below it, and every process with the session's mark. The caller makes sure that no holder of the
-    session lives. Raises `TimeoutError` with the pids that would not go.
+    below it, and every process with the session's mark. What called setsid, lost its parent and
+    cleared its environment cannot be told from a stranger: only a living holder finds that. The
+    caller makes sure that no holder of the session lives. Raises `TimeoutError` with the pids that would not go.
     """
     ended: dict[Process, None] = {}
     for _ in range(MAX_ROUNDS):
@@ -104,9 +109,11 @@ async def _exit_of(process: Process) -> None:
         fd = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return
-    with closing(os.fdopen(fd)):
+    try:
         if is_alive(process.pid, process.start_ticks):
             await anyio.wait_readable(fd)
+    finally:
+        os.close(fd)
 
 
 def _remains(session_id: str, meta: Mapping[str, Json]) -> list[Process]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from relay_runtime.testing.clis import Cli, CliName, cache_folder, find_cli, pins_of
+from relay_runtime.testing.clis import PINS, Cli, CliName, Pin, cache_folder, find_cli, pins_of
 from relay_runtime.testing.model_server import ModelServer, run_model_server
 
 if TYPE_CHECKING:
@@ -22,6 +22,21 @@ _IN_CI = os.environ.get("CI") == "true"
 async def model_server(anyio_backend: str) -> AsyncIterator[ModelServer]:
     async with run_model_server() as server:
         yield server
+
+
+# `any_cli` is for promises that every version must keep, `newest_cli` for those in which a
+# CLI's older version has nothing of its own to show.
+
+
+@pytest.fixture(params=PINS, ids=lambda pin: pin.folder)
+def any_cli(request: pytest.FixtureRequest) -> Cli:
+    pin: Pin = request.param
+    return _installed(pin.cli, pin.version)
+
+
+@pytest.fixture(params=["claude", "codex", "opencode"])
+def newest_cli(request: pytest.FixtureRequest) -> Cli:
+    return _installed(request.param)
 
 
 @pytest.fixture(params=[pin.version for pin in pins_of("claude")])

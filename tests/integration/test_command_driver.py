@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from relay_runtime.contract import (
     Verdict,
 )
 from relay_runtime.events import (
+    Event,
     HumanTyping,
     Idle,
     Notice,
@@ -34,7 +36,8 @@ from relay_runtime.events import (
     TurnEnded,
     TurnStarted,
 )
-from relay_runtime.framing import Framed, combine, frame
+from relay_runtime.framing import Framed, frame
+from relay_runtime.holder_link import connect
 from relay_runtime.testing.conformance import CHECKS, Subject
 from relay_runtime.testing.driver_bench import STOP, DriverBench
 
@@ -160,7 +163,7 @@ async def test_large_messages_go_in_whole(tmp_path: Path, size: int) -> None:
     "hostile",
     [
         "a\x1b[201~\rb",
-        "\x03\x03\x04",
+        "\x03\x03\x04text",
         "\x1b[201~\x03exit\r",
         "ends in \\",
         "a\rb\r\nc",
@@ -220,13 +223,59 @@ async def test_a_crash_before_any_event_loses_and_repeats_nothing(
         assert taken(log) == [message(1, "work=0.6s"), message(2)]
 
 
-async def test_a_crash_between_paste_and_enter_is_made_good(tmp_path: Path) -> None:
+class Trapdoor(DriverBench):
+    """Hangs before or after the commit of the first checkpoint that `wanted` picks, to crash there."""
+
+    wanted: Callable[[Mapping[str, Json]], bool] | None = None
+    after = False
+
+    async def commit(self, events: tuple[Event, ...], checkpoint: Json) -> None:
+        hit = (
+            self.wanted is not None and isinstance(checkpoint, Mapping) and self.wanted(checkpoint)
+        )
+        if not hit or self.after:
+            await super().commit(events, checkpoint)
+        if hit:
+            self.wanted = None
+            self.hit.set()
+            await anyio.sleep_forever()
+
+    async def inject_and_crash(
+        self, text: str, wanted: Callable[[Mapping[str, Json]], bool], *, after: bool
+    ) -> str:
+        self.wanted, self.after, self.hit = wanted, after, anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.inject, text)
+            with anyio.fail_after(20):
+                await self.hit.wait()
+            await self.crash()
+            tasks.cancel_scope.cancel()
+        return list(self.injections)[-1]
+
+
+def trapdoor(log: Path) -> Trapdoor:
+    argv = (*AGENT, "--log", str(log))
+    return Trapdoor(harness, ENVIRON, lambda spec: replace(spec, argv=argv, options=PROMPT))
+
+
+def enters(count: int) -> Callable[[Mapping[str, Json]], bool]:
+    """Checkpoints that have an input with so many Enters."""
+
+    def wanted(checkpoint: Mapping[str, Json]) -> bool:
+        pending = checkpoint["pending"]
+        return isinstance(pending, Mapping) and pending["enters"] == count
+
+    return wanted
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_crash_between_paste_and_enter_is_made_good(tmp_path: Path, after: bool) -> None:
     log = tmp_path / "log"
-    async with agent(log) as session:
+    async with trapdoor(log) as session:
         await session.create()
         await session.wait_for(Idle)
-        session.stop_at(lambda commits: commits == 2)  # before the commit that precedes Enter
-        write_id = await session.inject_until_stopped(message(1, "a\nb"))
+        # Enter is committed before it is written: either way it was not written.
+        write_id = await session.inject_and_crash(message(1, "a\nb"), enters(1), after=after)
         assert taken(log) == []
         await session.adopt()
         proven = await session.wait_for(Proven)
@@ -234,3 +283,291 @@ async def test_a_crash_between_paste_and_enter_is_made_good(tmp_path: Path) -> N
         assert proven.write_id == write_id
         await session.wait_for(Idle)
         assert taken(log) == [message(1, "a\nb")]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_write_that_was_never_made_is_settled_as_absent(
+    tmp_path: Path, after: bool
+) -> None:
+    log = tmp_path / "log"
+    async with trapdoor(log) as session:
+        await session.create()
+        await session.wait_for(Idle)
+        write_id = await session.inject_and_crash(message(1), enters(0), after=after)
+        await session.adopt()
+        await session.wait_for(Idle)
+        assert (await session.session.settle(write_id)).verdict is Verdict.ABSENT
+        assert (await session.reinject(write_id)).status is Handed.ACCEPTED
+        await session.wait_for(Proven)
+        await session.wait_for(Idle)
+        assert taken(log) == [message(1)]
+
+
+async def test_what_a_person_typed_meanwhile_is_not_submitted(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with trapdoor(log) as session:
+        await session.create()
+        await session.wait_for(Idle)
+        write_id = await session.inject_and_crash(message(1), enters(1), after=False)
+        async with connect(session.session_dir) as person:
+            await person.write(b" and my own words", 0)
+        await session.adopt()
+        with anyio.move_on_after(1.5):
+            await session.wait_for(Idle)
+        assert taken(log) == []
+        assert (await session.session.settle(write_id)).verdict is Verdict.UNKNOWN
+
+
+async def test_a_repeated_write_is_not_made_twice(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with agent(log) as session:
+        await session.create()
+        await session.wait_for(Idle)
+        write_id = await session.inject(message(1))
+        await session.wait_for(Proven)
+        await session.wait_for(Idle)
+        assert (await session.reinject(write_id)).status is Handed.ACCEPTED
+        await session.inject(message(2))
+        await session.wait_for(Proven)
+        await session.wait_for(Idle)
+        assert taken(log) == [message(1), message(2)]
+        assert (await session.session.settle(write_id)).verdict is Verdict.UNKNOWN
+
+
+async def test_a_program_that_died_of_its_input_is_started_again_without_it(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log"
+    async with agent(log, "--crash-on", "BOOM") as session:
+        await session.create()
+        await session.wait_for(Idle)
+        write_id = await session.inject(message(1, "BOOM"))
+        await session.wait_run()
+        assert session.failure is None
+        await session.recreate()
+        await session.wait_for(Idle)
+        ready = [event for event in session.events if isinstance(event, SessionReady)]
+        assert [event.conversation[-2:] for event in ready] == [".1", ".2"]
+        assert (await session.session.settle(write_id)).verdict is Verdict.UNKNOWN
+        await session.inject(message(2))
+        proven = await session.wait_for(Proven)
+        assert isinstance(proven, Proven)
+        assert proven.evidence.turn_id == "2.1"
+        await session.wait_for(Idle)
+        assert taken(log) == [message(1, "BOOM"), message(2)]
+
+
+async def test_a_program_that_is_gone_defers_what_it_did_not_get(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with agent(log) as session:
+        await session.create()
+        await session.wait_for(Idle)
+        await session.kill_agent()
+        write_id = await session.inject(message(1))
+        assert session.receipts[write_id].status is Handed.DEFERRED
+        await session.recreate()
+        await session.wait_for(Idle)
+        await session.reinject(write_id)
+        await session.wait_for(Proven)
+        assert taken(log) == [message(1)]
+
+
+# --- people and dialogs -----------------------------------------------------------------------------
+
+
+async def test_a_persons_draft_defers_messages_and_survives(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with agent(log) as session:
+        await session.create()
+        await session.wait_for(Idle)
+        async with connect(session.session_dir) as person:
+            await person.write(b"half a tho", 0)
+            assert await session.wait_for(HumanTyping) == HumanTyping(active=True)
+            write_id = await session.inject(message(1))
+            assert session.receipts[write_id].status is Handed.DEFERRED
+            await person.write(b"ught\r", 0)
+            await session.wait_for(TurnEnded)
+            await session.wait_for(Idle)
+        await session.reinject(write_id)
+        await session.wait_for(Proven)
+        assert taken(log) == ["half a thought", message(1)]
+
+
+async def test_a_draft_that_is_erased_makes_room(tmp_path: Path) -> None:
+    async with agent(tmp_path / "log") as session:
+        await session.create()
+        await session.wait_for(Idle)
+        async with connect(session.session_dir) as person:
+            await person.write(b"x", 0)
+            await session.wait_for(HumanTyping)
+            session.mark()
+            await person.write(b"\x7f", 0)
+            await session.wait_for(lambda event: event == HumanTyping(active=False))
+            await session.wait_for(Idle)
+
+
+DIALOG = """
+import sys
+print("Do you trust this folder? [y/N]", end=" ", flush=True)
+if sys.stdin.readline().strip() != "y": sys.exit("not trusted")
+print("Anything else?", end=" ", flush=True)
+print("heard", repr(sys.stdin.readline()))
+while True:
+    print("> ", end="", flush=True)
+    print("got", sys.stdin.readline(), end="")
+"""
+
+
+async def test_dialogs_are_answered_with_what_the_profile_gives(tmp_path: Path) -> None:
+    startup: Json = [
+        {"expect": "never asked", "answer": "no\r"},
+        {"expect": r"trust this folder\? \[y/N\] $", "answer": "y\r"},
+        {"expect": "Anything else", "answer": "nothing\r"},
+    ]
+    options: dict[str, Json] = {"prompt": "^> $|\n> $", "startup": startup}
+    async with bench(sys.executable, "-c", DIALOG, options=options) as session:
+        await session.create()
+        await session.wait_for(Idle)
+        assert "heard 'nothing\\n'" in session.tail("out")
+
+
+async def test_a_dialog_without_an_answer_is_a_start_that_failed(tmp_path: Path) -> None:
+    options: dict[str, Json] = {"prompt": "> $", "ready_timeout_s": 1}
+    async with bench(sys.executable, "-c", DIALOG, options=options) as session:
+        await session.create()
+        await session.wait_run()
+        assert isinstance(session.failure, StartFailed)
+        assert str(session.failure) == (
+            "the program was not ready within 1 s: options.prompt '> $' did not match; "
+            "it shows 'Do you trust this folder? [y/N]'"
+        )
+
+
+# --- other programs ---------------------------------------------------------------------------------
+
+
+async def test_bash_runs_what_it_is_told_and_is_idle_again() -> None:
+    argv = ("bash", "--norc", "--noprofile", "-i")
+    async with bench(*argv, options={"prompt": r"[$#] $"}) as session:
+        await session.create()
+        await session.wait_for(Idle)
+        for text in ("echo one two", "sleep 0.7; echo three", "echo four\necho five"):
+            await session.inject(text)
+            await session.wait_for(Proven)
+            await session.wait_for(Idle)
+        said = [event.text for event in session.events if isinstance(event, Transcript)]
+        assert said == ["one two", "three", "four\nfive"]
+
+
+async def test_a_long_line_in_bash_wraps_and_is_still_proven() -> None:
+    argv = ("bash", "--norc", "--noprofile", "-i")
+    async with bench(*argv, options={"prompt": r"[$#] $"}) as session:
+        await session.create()
+        await session.wait_for(Idle)
+        await session.inject("echo " + "word " * 300)
+        await session.wait_for(Proven)
+        await session.wait_for(Idle)
+        (said,) = session.of(Transcript)
+        assert isinstance(said, Transcript)
+        assert said.text.split() == ["word"] * 300
+
+
+async def test_python_answers() -> None:
+    async with bench(sys.executable, "-i", "-q", options={"prompt": ">>> $"}) as session:
+        await session.create()
+        await session.wait_for(Idle)
+        await session.inject("6 * 7")
+        await session.wait_for(Proven)
+        await session.wait_for(Idle)
+        assert [e.text for e in session.events if isinstance(e, Transcript)] == ["42"]
+
+
+async def test_a_program_without_a_prompt_is_judged_by_silence_and_the_evidence_says_so() -> None:
+    async with bench("cat", options={"quiet_s": 0.4}) as session:
+        await session.create()
+        await session.wait_for(Idle)
+        assert session.session.capabilities.boundary == "command.quiet"
+        await session.inject("hello cat")
+        proven = await session.wait_for(Proven)
+        assert isinstance(proven, Proven)
+        assert "no prompt pattern" in proven.evidence.reference
+        await session.wait_for(Idle)
+
+
+async def test_a_terminals_own_echo_proves_nothing() -> None:
+    async with bench("sh", "-c", "cat >/dev/null", options={"quiet_s": 0.4}) as session:
+        await session.create()
+        await session.wait_for(Idle)
+        write_id = await session.inject("hello")
+        await session.wait_for(TurnEnded)
+        await session.wait_for(Idle)
+        assert not session.of(Proven)
+        assert (await session.session.settle(write_id)).verdict is Verdict.UNKNOWN
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda spec: replace(spec, argv=()), "no program to run: name it after --"),
+        (lambda spec: replace(spec, mode=Mode.HEADLESS), "command runs a program in a terminal"),
+        (lambda spec: replace(spec, approval=Approval.READ_ONLY), "approval read-only"),
+        (lambda spec: replace(spec, options={"prompt": "("}), "options.prompt: not a pattern"),
+        (lambda spec: replace(spec, argv=("/nonexistent/program",)), "/nonexistent/program"),
+    ],
+)
+async def test_what_cannot_work_is_refused_in_one_line(
+    change: Callable[[SessionSpec], SessionSpec], told: str
+) -> None:
+    def spec(default: SessionSpec) -> SessionSpec:
+        return change(replace(default, argv=("cat",)))
+
+    async with DriverBench(harness, ENVIRON, spec) as session:
+        with pytest.raises(StartFailed) as caught:
+            await session.create()
+        assert told in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+async def test_a_program_that_ends_at_once_is_a_start_that_failed() -> None:
+    async with bench("sh", "-c", "echo no licence; exit 3") as session:
+        await session.create()
+        await session.wait_run()
+        assert isinstance(session.failure, StartFailed)
+        assert "its last words: no licence" in str(session.failure)
+
+
+async def test_settings_a_program_cannot_have_are_told() -> None:
+    def spec(default: SessionSpec) -> SessionSpec:
+        return replace(default, argv=("cat",), model="gpt", options={"quiet_s": 0.2})
+
+    async with DriverBench(harness, ENVIRON, spec) as session:
+        await session.create()
+        await session.wait_for(Idle)
+        (notice,) = session.of(Notice)
+        assert isinstance(notice, Notice)
+        assert notice.code == "command.ignored"
+
+
+async def test_steering_and_answers_are_unsupported(tmp_path: Path) -> None:
+    async with agent(tmp_path / "log") as session:
+        await session.create()
+        await session.wait_for(Idle)
+        with pytest.raises(Unsupported):
+            await session.inject("x", Entry.STEER)
+        with pytest.raises(Unsupported):
+            await session.session.answer("1", True)
+        await session.session.release(STOP)
+
+
+# --- the contract ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_the_driver_keeps_the_contract(check: Callable[[Subject], Awaitable[None]]) -> None:
+    def spec(default: SessionSpec) -> SessionSpec:
+        return replace(default, argv=AGENT, options=PROMPT)
+
+    await check(Subject(harness, ENVIRON, spec))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_drivers.command.keys import PASTE_BEGIN, PASTE_END, TooLong, keys
+from relay_drivers.command.keys import PASTE_BEGIN, PASTE_END, Untypable, keys
 from relay_drivers.command.options import Options, parse
 from relay_runtime.contract import Json, StartFailed
 
@@ -25,7 +25,10 @@ def test_a_line_carries_its_enter_and_no_other_line_end() -> None:
     assert (typed.text, typed.enter) == ("one ⏎ two three\r".encode(), None)
 
 
-@given(st.text())
+texts = st.text().filter(lambda text: any(c.isprintable() and not c.isspace() for c in text))
+
+
+@given(texts)
 def test_no_text_can_end_its_paste_or_press_a_key(text: str) -> None:
     typed = keys(text, LINE, paste=True).text
     inside = typed.removeprefix(PASTE_BEGIN).removesuffix(PASTE_END)
@@ -33,7 +36,7 @@ def test_no_text_can_end_its_paste_or_press_a_key(text: str) -> None:
     assert not re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", inside)
 
 
-@given(st.text(), st.sampled_from(["utf-8", "ascii", "latin-1", "shift_jis", "gb18030"]))
+@given(texts, st.sampled_from(["utf-8", "ascii", "latin-1", "shift_jis", "gb18030"]))
 def test_no_text_can_submit_a_line_early_or_complete_it(text: str, encoding: str) -> None:
     options = Options(line_bytes=10**9, encoding=encoding)
     typed = keys(text, options, paste=False).text
@@ -47,15 +50,21 @@ def test_no_text_can_submit_a_line_early_or_complete_it(text: str, encoding: str
 )
 def test_known_escapes_are_taken_apart(hostile: str) -> None:
     for paste in (True, False):
-        typed = keys(hostile, LINE, paste=paste)
+        typed = keys(f"text {hostile}", LINE, paste=paste)
         inside = typed.text.removeprefix(PASTE_BEGIN).removesuffix(PASTE_END).removesuffix(b"\r")
         assert not re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", inside)
         assert "\x9b".encode() not in inside
 
 
+@pytest.mark.parametrize("text", ["", " \n\t ", "\x03\x04"])
+def test_nothing_is_not_typed(text: str) -> None:
+    with pytest.raises(Untypable, match="nothing is left of it"):
+        keys(text, LINE, paste=True)
+
+
 def test_a_line_longer_than_a_terminal_takes_is_told_with_its_limit() -> None:
     keys("x" * 4094, Options(), paste=False)
-    with pytest.raises(TooLong, match="4095 bytes, and a program .* reads a line of 4094"):
+    with pytest.raises(Untypable, match="4095 bytes, and a program .* reads a line of 4094"):
         keys("x" * 4095, Options(), paste=False)
     keys("x" * 100_000, Options(), paste=True)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from relay_runtime.contract import Unsupported
-from relay_runtime.events import PermissionRequested, clip
+from relay_runtime.events import Event, PermissionRequested, PermissionResolved, clip
 
 from .read import Obj, obj, objects, sub, text, texts
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from relay_runtime.contract import Json
 
 #: A person decides on what fits a screen.
@@ -47,13 +49,54 @@ class Ask:
         return text(self.params, "turnId")
 
 
+@dataclass(slots=True)
+class Asks:
+    """Requests that are open, each told once, also when codex repeats it to a new connection."""
+
+    open: dict[str, Ask] = field(default_factory=dict)
+    #: Requests told: "" while nobody of ours has answered, else what was answered.
+    told: dict[str, str] = field(default_factory=dict)
+
+    def request(self, ask: Ask, item: Obj) -> list[Event]:
+        """`item` is the tool call that waits, as far as it is known."""
+        self.open[ask.request_id] = ask
+        if ask.request_id in self.told:
+            return []
+        self.told[ask.request_id] = ""
+        return [shown(ask, item)]
+
+    def answered(self, request_id: str, allow: bool) -> None:
+        """We have answered; codex will say that the request is resolved."""
+        if request_id in self.told:
+            self.told[request_id] = "allow" if allow else "deny"
+
+    def resolved(self, rpc_id: Json) -> list[Event]:
+        """Codex says so, whoever has answered."""
+        return self._close([r for r, ask in self.open.items() if ask.rpc_id == rpc_id])
+
+    def turn_ended(self, turn_id: str) -> list[Event]:
+        """Nothing of a turn that is over waits, even if codex says so only later."""
+        return self._close([r for r, ask in self.open.items() if ask.turn_id in ("", turn_id)])
+
+    def only(self, present: Collection[str]) -> list[Event]:
+        """After a gap: codex has repeated the requests in `present`, so the rest is closed."""
+        return self._close([request_id for request_id in self.told if request_id not in present])
+
+    def _close(self, request_ids: Iterable[str]) -> list[Event]:
+        events: list[Event] = []
+        for request_id in request_ids:
+            self.open.pop(request_id, None)
+            decision = self.told.pop(request_id, "") or "withdrawn"
+            events.append(PermissionResolved(request_id, decision))
+        return events
+
+
 def ask(rpc_id: RpcId, method: str, params: Obj) -> Ask | None:
     """None: not for a person. Another client of this thread has asked for it, and answers it."""
     return Ask(rpc_id, method, params) if method in _KNOWN else None
 
 
 def shown(ask: Ask, item: Obj) -> PermissionRequested:
-    """`item` is the tool call that waits, as far as it is known."""
     tool, detail = _describe(ask, item)
     reason = text(ask.params, "reason")
     if reason:
@@ -78,7 +121,7 @@ def answer(ask: Ask, allow: bool, message: str | None) -> Json:
 
 
 def _answers(ask: Ask, allow: bool, message: str | None) -> Json:
-    """One answer for every question: the message, else the first option (allow) or none."""
+    """One answer for every question: the message, else the only option; none to refuse."""
     answers: dict[str, Json] = {}
     for question in objects(ask.params, "questions"):
         options = [text(option, "label") for option in objects(question, "options")]
@@ -120,4 +163,4 @@ def _describe(ask: Ask, item: Obj) -> tuple[str, str]:
     return name or "mcp", text(params, "message") + arguments
 
 
-__all__ = ["Ask", "RpcId", "answer", "ask", "shown"]
+__all__ = ["Ask", "Asks", "RpcId", "answer", "ask", "shown"]

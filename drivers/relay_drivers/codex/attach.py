@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from relay_runtime.contract import Json, ResumeRefused, StartFailed
+from relay_runtime.contract import ResumeRefused, StartFailed
 
 from . import history
 from .program import LOGIN, thread_settings
@@ -121,7 +121,7 @@ async def _instructions(peer: Peer, spec: SessionSpec) -> str | None:
     """Ours after those of the user's configuration, which they would replace."""
     if spec.instructions is None:
         return None
-    config: Json = {"includeLayers": False, "cwd": spec.cwd}
+    config: Obj = {"includeLayers": False, "cwd": spec.cwd}
     try:
         answer = await peer.call("config/read", config)
     except CallRefused:

@@ -20,6 +20,7 @@ from relay_runtime.events import Evidence, Usage
 from .items import OURS, client_id
 from .protocol import EVIDENCE, Thread
 from .read import Obj, count, obj, objects, sub, text, texts
+from .usage import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -180,8 +181,8 @@ class _Scanner:
         kind = text(payload, "type")
         turn_id = text(payload, "turn_id")
         if text(line, "type") == "token_usage_record":
-            self._found.usage[turn_id] = _usage(sub(payload, "turn_token_usage"))
-            self._found.total = _usage(sub(payload, "thread_token_usage"))
+            self._found.usage[turn_id] = recorded(sub(payload, "turn_token_usage"))
+            self._found.total = recorded(sub(payload, "thread_token_usage"))
         elif text(line, "type") == "response_item":
             self._input(payload)
         elif kind == "task_started":
@@ -221,14 +222,6 @@ class _Scanner:
         known = 1 if self._newest in self._triggers else 0
         self._found.orphan = orphans.get(self._newest, 0) > known
         return self._found
-
-
-def _usage(usage: Obj) -> Usage:
-    return Usage(
-        input_tokens=count(usage, "input_tokens"),
-        output_tokens=count(usage, "output_tokens"),
-        cached_tokens=count(usage, "cached_input_tokens"),
-    )
 
 
 __all__ = ["Rollout", "is_quiet", "listed", "missed", "newest", "read_rollout", "scan"]

@@ -8,8 +8,10 @@ the context. `${name}` is left alone by codex and means the same to a shell and 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _NAME: Final = r"[A-Za-z0-9_][A-Za-z0-9_:-]*"
 _PLAIN: Final = re.compile(rf"\$({_NAME})")

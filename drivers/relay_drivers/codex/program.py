@@ -110,7 +110,9 @@ def prepare_home(environ: Mapping[str, str]) -> None:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise StartFailed(f"codex keeps its state in {folder}, which cannot be made: {error}") from None
+        raise StartFailed(
+            f"codex keeps its state in {folder}, which cannot be made: {error}"
+        ) from None
 
 
 def forget_socket(socket: Path) -> None:

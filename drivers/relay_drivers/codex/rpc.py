@@ -10,10 +10,9 @@ Codex speaks JSON-RPC 2.0 without the `jsonrpc` member, one message to a websock
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 from websockets.asyncio.client import ClientConnection, unix_connect
@@ -21,8 +20,12 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from relay_runtime.contract import DriverError, HarnessGone, Json
 
-from .approvals import RpcId
 from .read import Obj, number, obj, sub, text
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from .approvals import RpcId
 
 #: Codex answers in milliseconds; seconds are a machine under load, more is a process that hangs.
 CALL_S: Final = 30.0

@@ -89,7 +89,8 @@ class CodexSession(Session):
         self._ctx = ctx
         self._socket = socket
         self._zone = zone
-        self._thread, self._rollout = known or (None, "")
+        self._thread: Thread | None = known[0] if known else None
+        self._rollout = known[1] if known else ""
         self._peer: Peer | None = None
         self._lock = anyio.Lock()
         self._exited = anyio.Event()
@@ -208,14 +209,21 @@ class CodexSession(Session):
         return events
 
     async def _commit(self, peer: Peer, thread: Thread, events: list[Event]) -> None:
-        certain = [sure for event in events if (sure := await self._certain(event)) is not None]
+        """Commit `events`, and that codex waits for input when nothing of them says otherwise."""
+        sure = await self._sure(events)
         if not thread.boundary:
             self._queue_until = None
         elif await self._nothing_queued(peer, thread):
-            certain += thread.say_idle()
-        if certain:
+            sure += thread.say_idle()
+        await self._emit(thread, sure)
+
+    async def _emit(self, thread: Thread, events: list[Event]) -> None:
+        if events:
             saved = checkpoint.dump(thread, self._rollout)
-            await self._ctx.emit(*certain, checkpoint=saved)
+            await self._ctx.emit(*events, checkpoint=saved)
+
+    async def _sure(self, events: list[Event]) -> list[Event]:
+        return [sure for event in events if (sure := await self._certain(event)) is not None]
 
     async def _certain(self, event: Event) -> Event | None:
         """A refusal only if the record has no trace of the write; else its proof, or nothing."""
@@ -245,7 +253,6 @@ class CodexSession(Session):
     # --- what the runtime asks for ------------------------------------------------------------------
 
     async def receive_message(self, injection: Injection) -> Receipt:
-        write_id, steer = injection.write_id, injection.entry is Entry.STEER
         peer, thread = self._peer, self._thread
         if peer is None or thread is None:
             return Receipt(Handed.DEFERRED, "codex is being reconnected")
@@ -254,32 +261,181 @@ class CodexSession(Session):
         given = await self._as_text(peer, injection.text)
         if (reason := _unfit(given)) is not None:
             return Receipt(Handed.FAILED, reason)
+        steer = injection.entry is Entry.STEER
         async with self._lock:
             if steer and thread.turn is None:
                 return Receipt(Handed.DEFERRED, "no turn is running to steer")
             if not steer and thread.turn is not None:
                 return Receipt(Handed.DEFERRED, "codex has begun another turn")
-            thread.hand(write_id, injection.entry)
+            thread.hand(injection.write_id, injection.entry)
             expected = thread.turn
-        params: dict[str, object] = {}
-        message: Obj = {
-            "threadId": thread.conversation,
-            "clientUserMessageId": client_id(write_id),
-            "input": [{"type": "text", "text": given, "text_elements": []}],
-        }
         try:
-            if steer:
-                answer = await peer.call("turn/steer", {**message, "expectedTurnId": expected})
-                turn_id = text(answer, "turnId")
-            else:
-                # In the record before anything of the turn is, see `history.scan`.
-                started = {**message, "turnTrigger": client_id(write_id)}
-                turn_id = text(sub(await peer.call("turn/start", started), "turn"), "id")
+            turn_id = await _hand_over(peer, thread, injection.write_id, given, expected)
         except CallRefused as error:
             async with self._lock:
-                thread.forget(write_id)
+                thread.forget(injection.write_id)
             too_large = text(error.data, "input_error_code") == "input_too_large"
             return Receipt(Handed.FAILED if too_large else Handed.DEFERRED, str(error))
         async with self._lock:
-            await self._commit(peer, thread, thread.accepted(write_id, turn_id))
+            await self._emit(thread, await self._sure(thread.accepted(injection.write_id, turn_id)))
         return Receipt(Handed.ACCEPTED)
+
+    async def _as_text(self, peer: Peer, given: str) -> str:
+        if not may_mention(given):
+            return given
+        try:
+            answer = await peer.call("skills/list", {"cwds": [self._ctx.spec.cwd]})
+        except CallRefused:
+            return keep_text(given, None)
+        skills = {
+            text(skill, "name")
+            for folder in objects(answer, "data")
+            for skill in objects(folder, "skills")
+        }
+        return keep_text(given, skills)
+
+    async def settle(self, write_id: str) -> Settlement:
+        with anyio.move_on_after(SETTLE_WAIT_S):
+            while self._peer is None and not self._exited.is_set():
+                await self._changed.wait()
+        if self._thread is None:
+            return Settlement(Verdict.UNKNOWN, reason="codex has not begun the conversation")
+        try:
+            settlement = await self._look_up(self._thread, write_id)
+        except (HarnessGone, CallRefused) as error:
+            return Settlement(Verdict.UNKNOWN, reason=str(error))
+        if settlement.verdict is not Verdict.UNKNOWN:
+            async with self._lock:
+                self._thread.forget(write_id)
+        return settlement
+
+    async def _look_up(self, thread: Thread, write_id: str) -> Settlement:
+        peer, still_out = self._peer, False
+        if peer is not None:
+            # First whether anything can still come, then what has come: not the other way round.
+            still_out = not await history.is_quiet(peer, thread.conversation)
+            evidence = await history.listed(peer, thread.conversation, write_id)
+            if evidence is not None:
+                return Settlement(Verdict.PRESENT, evidence)
+        elif (await self._ctx.holder.status()).exit is None:
+            return Settlement(Verdict.UNKNOWN, reason="codex does not answer now")
+        record = await history.read_rollout(self._rollout, write_id)
+        if record is None:
+            return Settlement(Verdict.UNKNOWN, reason=f"cannot read {self._rollout}")
+        if record.evidence is not None:
+            return Settlement(Verdict.PRESENT, record.evidence)
+        if still_out:
+            return Settlement(Verdict.UNKNOWN, reason="a turn is running that may still take it in")
+        if record.orphan:
+            why = "codex was killed while it took in a message, and the record does not say whose"
+            return Settlement(Verdict.UNKNOWN, reason=why)
+        return Settlement(Verdict.ABSENT, reason="codex has no record of it")
+
+    async def interrupt(self) -> None:
+        peer, thread = await self._attached()
+        with anyio.move_on_after(TURN_START_S):
+            while thread.turn is None and thread.writes:
+                await self._changed.wait()
+        turn_id = thread.turn
+        if turn_id is None:
+            return
+        turn: Obj = {"threadId": thread.conversation, "turnId": turn_id}
+        try:
+            await peer.call("turn/interrupt", turn)
+        except CallRefused:
+            return  # it has just ended
+        await _end_commands(peer, thread, turn_id)
+
+    async def answer(self, request_id: str, allow: bool, message: str | None = None) -> None:
+        peer, thread = await self._attached()
+        ask = thread.asks[request_id]
+        result = approvals.answer(ask, allow, message)
+        thread.answered(request_id, allow)
+        await peer.reply(ask.rpc_id, result)
+
+    async def drain(self) -> None:
+        self._draining = True
+        while not self._exited.is_set() and (self._thread is None or self._thread.turn is not None):
+            await self._changed.wait()
+
+    async def release(self, stop: StopPlan) -> None:
+        # Its input means nothing to an app-server, and an interrupt ends it as rudely as a kill.
+        await self._ctx.holder.stop(StopPlan(drain_s=0, interrupt_s=0, term_s=stop.term_s))
+        program.forget_socket(self._socket)
+
+    # --- inside ------------------------------------------------------------------------------------
+
+    async def _attached(self) -> tuple[Peer, Thread]:
+        with anyio.move_on_after(TURN_START_S):
+            while self._peer is None and not self._exited.is_set():
+                await self._changed.wait()
+        if self._peer is None or self._thread is None:
+            raise HarnessGone("codex does not answer now; try again")
+        return self._peer, self._thread
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def _why_not_started(self) -> str:
+        """Codex's own words."""
+        end = (await self._ctx.holder.status()).offsets.get(Stream.ERR, 0)
+        said = bytearray()
+        async for chunk in self._ctx.holder.read(Stream.ERR, max(end - LAST_WORDS_BYTES, 0)):
+            said += chunk.data
+        words = said.decode(errors="replace").strip()
+        last = words.splitlines()[-1] if words else "it said nothing"
+        return f"codex did not start: {program.last_error(words) or last}"
+
+
+async def _hand_over(
+    peer: Peer, thread: Thread, write_id: str, given: str, turn_id: str | None
+) -> str:
+    """Steer the turn `turn_id`, or start one. The turn it is for. Raises `CallRefused`."""
+    name = client_id(write_id)
+    message: Obj = {
+        "threadId": thread.conversation,
+        "clientUserMessageId": name,
+        "input": [{"type": "text", "text": given, "text_elements": []}],
+    }
+    if turn_id is not None:
+        return text(await peer.call("turn/steer", {**message, "expectedTurnId": turn_id}), "turnId")
+    # The trigger is in the record before anything else of the turn is: see `history.scan`.
+    answer = await peer.call("turn/start", {**message, "turnTrigger": name})
+    return text(sub(answer, "turn"), "id")
+
+
+async def _end_commands(peer: Peer, thread: Thread, turn_id: str) -> None:
+    """End what an interrupted turn was running. Codex lets it go on in the background."""
+    earlier = {item_id for item_id, tool in thread.tools.items() if tool.turn_id != turn_id}
+    conversation: Obj = {"threadId": thread.conversation}
+    running = await peer.call("thread/backgroundTerminals/list", conversation)
+    for terminal in objects(running, "data"):
+        if text(terminal, "itemId") not in earlier:
+            process: Obj = {**conversation, "processId": text(terminal, "processId")}
+            await peer.call("thread/backgroundTerminals/terminate", process)
+
+
+def _unfit(given: str) -> str | None:
+    """Why codex can never take this input."""
+    if len(given) > MAX_INPUT:
+        return f"codex takes {MAX_INPUT} characters at once, and this has {len(given)}"
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        return "the text is no valid Unicode: it has half of a surrogate pair"
+    return None
+
+
+def _ask(message: Message) -> approvals.Ask | None:
+    if message.rpc_id is None:
+        return None
+    return approvals.ask(message.rpc_id, message.method, message.params)
+
+
+def _address(socket: Path) -> str:
+    """Where codex really listens: behind the link, at a path that is never too long to connect."""
+    return os.path.realpath(socket)
+
+
+__all__ = ["CAPABILITIES", "CodexSession"]

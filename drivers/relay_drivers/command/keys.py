@@ -22,8 +22,8 @@ HEAD_CHARS = 40
 TAIL_CHARS = 24
 
 
-class TooLong(ValueError):
-    """Raised for a text that does not fit into one input line; the message says how long it may be."""
+class Untypable(ValueError):
+    """Raised for a text that cannot be typed; the message is for its sender."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Keys:
 
 
 def keys(text: str, options: Options, *, paste: bool) -> Keys:
-    """`text` as one input: as a bracketed paste, or as one line. Raises `TooLong`."""
+    """`text` as one input: as a bracketed paste, or as one line. Raises `Untypable`."""
     text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip("\n")
     if not paste:
         # A newline would submit and a tab would complete.
@@ -51,12 +51,14 @@ def keys(text: str, options: Options, *, paste: bool) -> Keys:
     if _CONTROL_BYTE.search(encoded):
         raise AssertionError("an encoding that makes control bytes of letters was let through")
     shown = squeeze(encoded.decode(options.encoding, "replace"))
+    if not shown:
+        raise Untypable("nothing is left of it without control characters and white space")
     head, tail, size = shown[:HEAD_CHARS], shown[-TAIL_CHARS:], len(shown)
     enter = options.submit.encode(options.encoding)
     if paste:
         return Keys(PASTE_BEGIN + encoded + PASTE_END, enter, head, tail, size)
     if len(encoded) + len(enter) > options.line_bytes:
-        raise TooLong(
+        raise Untypable(
             f"{len(encoded)} bytes, and a program that takes no bracketed paste reads a line of "
             f"{options.line_bytes - len(enter)}: send a shorter message"
         )
@@ -68,4 +70,4 @@ def squeeze(text: str) -> str:
     return _SPACE.sub("", text)
 
 
-__all__ = ["Keys", "TooLong", "keys", "squeeze"]
+__all__ = ["Keys", "Untypable", "keys", "squeeze"]

@@ -143,8 +143,9 @@ class Program:
     @property
     def active(self) -> bool:
         """Whether a turn runs, or an input was written that may have started one."""
-        entered = self.pending is not None and self.pending.enters > 0
-        return self.phase is Phase.BUSY or (entered and self.phase is Phase.IDLE)
+        pending = self.pending
+        entered = pending is not None and pending.enters > 0 and not pending.echo.submitted
+        return self.phase is Phase.BUSY or entered
 
     @property
     def pastes(self) -> bool:

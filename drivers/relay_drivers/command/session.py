@@ -26,7 +26,7 @@ from relay_runtime.contract import (
 from relay_runtime.events import clip
 from relay_runtime.holder_wire import HolderRefused
 
-from .keys import TooLong, keys
+from .keys import Untypable, keys
 from .program import Answer, Enter, Phase, Program
 
 if TYPE_CHECKING:
@@ -74,9 +74,7 @@ class CommandSession(Session):
         # Held from a change of `_program` to its commit: what is committed as seen is then never
         # ahead of the events that came of it.
         self._lock = anyio.Lock()
-        self._chunks: MemoryObjectReceiveStream[Chunk]
-        self._incoming: MemoryObjectSendStream[Chunk]
-        self._incoming, self._chunks = anyio.create_memory_object_stream(MAX_CHUNKS)
+        self._incoming: MemoryObjectSendStream[Chunk] | None = None  # while `run` runs
         self._committed = program.offset
         self._restless = True  # `quiet` has not judged the newest output yet
         self._handing = False
@@ -88,23 +86,26 @@ class CommandSession(Session):
 
     async def run(self) -> None:
         failure: StartFailed | None = None
+        incoming, chunks = anyio.create_memory_object_stream[Chunk](MAX_CHUNKS)
+        self._incoming = incoming
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._read)
-                failure = await self._judge()
+            async with incoming, chunks, anyio.create_task_group() as tasks:
+                tasks.start_soon(self._read, incoming)
+                failure = await self._judge(chunks)
                 tasks.cancel_scope.cancel()
         finally:
+            self._incoming = None
             self._over = True
             self._tell()
         if failure is not None:
             raise failure
 
-    async def _read(self) -> None:
-        async with self._incoming:
+    async def _read(self, incoming: MemoryObjectSendStream[Chunk]) -> None:
+        async with incoming:
             async for chunk in self._ctx.holder.read(Stream.OUT, self._program.offset):
-                await self._incoming.send(chunk)
+                await incoming.send(chunk)
 
-    async def _judge(self) -> StartFailed | None:
+    async def _judge(self, chunks: MemoryObjectReceiveStream[Chunk]) -> StartFailed | None:
         """Until the end of the output. Returns why the program cannot be used, if so."""
         ready_by = anyio.current_time() + self._options.ready_timeout_s
         while True:
@@ -114,7 +115,7 @@ class CommandSession(Session):
             chunk: Chunk | None = None
             with anyio.CancelScope(deadline=min(until, ready_by) if starting else until) as wait:
                 try:
-                    chunk = await self._chunks.receive()
+                    chunk = await chunks.receive()
                 except anyio.EndOfStream:
                     return await self._end()
             if chunk is not None and (chunk.data or chunk.gap):
@@ -192,7 +193,7 @@ class CommandSession(Session):
                 return Receipt(Handed.DEFERRED, "the program is not at its prompt")
             try:
                 typed = keys(injection.text, self._options, paste=program.pastes)
-            except TooLong as error:
+            except Untypable as error:
                 return Receipt(Handed.FAILED, str(error))
             program.begin(injection, typed)
             self._echoed = anyio.Event()
@@ -249,6 +250,8 @@ class CommandSession(Session):
     def _wake(self) -> None:
         """Have `quiet` look at the screen, also when no output comes."""
         self._restless = True
+        if self._incoming is None:
+            return
         try:
             self._incoming.send_nowait(Chunk(self._program.offset, b""))
         except (anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):

@@ -17,7 +17,8 @@ from .failure import Exit, fail
 from .options import AsJson
 
 if TYPE_CHECKING:
-    from ..control_client import ControlClient, Delivery, Proof, Receipt, Receipts, Sent
+    from ..control_answers import Delivery, Proof, Receipt, Receipts, Sent
+    from ..control_client import ControlClient
 
 #: An agent may work for minutes before its next turn boundary.
 WAIT_S = 300.0

@@ -15,7 +15,7 @@ from .options import AsJson, Force
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..control_client import Status
+    from ..control_answers import Status
 
 #: From the supervisor's answer to `down` until its process is gone. It has ended all it had to.
 GONE_S = 15.0

@@ -14,7 +14,7 @@ from .options import AsJson, Force, SessionName
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..control_client import Session, Usage
+    from ..control_answers import Session, Usage
 
 _COLUMNS = ("NAME", "HARNESS", "MODE", "STATE", "FOR", "QUEUED", "TURNS", "TOKENS", "PID", "NOTE")
 

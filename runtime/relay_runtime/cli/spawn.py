@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from relay_profiles.resolve import Resolved
 
-    from ..control_client import Session
+    from ..control_answers import Session
 
 #: How long a harness may take to become ready before `spawn` gives up waiting (not the session).
 READY_S = 60.0

@@ -21,7 +21,7 @@ from .options import AsJson, SessionName
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..control_client import Event
+    from ..control_answers import Event
 
 #: How long `events --follow` waits for a supervisor that went away: a restart takes a second.
 COME_BACK_S = 15.0

@@ -27,7 +27,7 @@ from ..contract import (
     StopPlan,
     Stream,
 )
-from ..events import ExitClass, Exited, Notice, SessionReady
+from ..events import Ended, ExitClass, Exited, Notice, SessionReady
 from ..holder_link import connect, launch
 from ..processes import reap_orphans
 from ..restart import HoldFor, Restart, Stop, decide
@@ -331,6 +331,7 @@ class Life:
         with anyio.move_on_after(SETTLE_S):
             while self.ledger.queued:
                 await self.ledger.changed.wait()
+        await self.ledger.observe([Ended(self._stop_reason)])
 
 
 async def _last_words(holder: HolderLink) -> str:

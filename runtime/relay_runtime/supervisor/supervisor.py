@@ -87,11 +87,11 @@ class Supervisor:
 
     def find(self, name: str) -> ManagedSession:
         """By name, session id or agent id, among those that have not ended."""
-        for session in self._sessions.values():
+        for session in self._alive():
             spec = session.ledger.record.spec
             if name in (spec.name, spec.session_id, spec.agent_id):
                 return session
-        known = [session.name for session in self._sessions.values()]
+        known = [session.name for session in self._alive()]
         raise NotFound(
             "no_such_session",
             f"no session {name!r}: there is {', '.join(known) or 'none; spawn one'}",
@@ -111,7 +111,7 @@ class Supervisor:
 
     def infos(self, *, ended: bool = False) -> list[SessionInfo]:
         """Every session, oldest first; those that have ended only if asked for."""
-        infos = [session.info() for session in self._sessions.values()]
+        infos = [session.info() for session in self._alive()]
         if ended:
             over = (row for row in self.journal.sessions() if row.live.ended)
             infos = [ended_info(row) for row in over] + infos
@@ -120,6 +120,10 @@ class Supervisor:
     def info(self, name: str) -> SessionInfo:
         session_id = self.session_id(name)
         return next(i for i in self.infos(ended=True) if i.session_id == session_id)
+
+    def _alive(self) -> list[ManagedSession]:
+        """Those that have not ended; one that just did is in the table until its task is done."""
+        return [s for s in self._sessions.values() if not s.ledger.live.ended]
 
     def _recipient(self, agent_id: str) -> ManagedSession | None:
         return self._by_agent.get(agent_id)
@@ -191,7 +195,7 @@ class Supervisor:
         )
 
     def _name(self, request: Spawn) -> str:
-        taken = {session.name for session in self._sessions.values()}
+        taken = {session.name for session in self._alive()}
         if request.name is None:
             return next(name for name in _numbered(request.harness) if name not in taken)
         if not NAME.fullmatch(request.name):

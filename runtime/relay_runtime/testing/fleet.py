@@ -19,6 +19,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -28,7 +29,7 @@ from .. import paths
 from ..processes import Process, alive, marked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 UP_S = 60.0
 #: The longest wait the control API takes in one request.
 POLL_S = 25.0
+
+#: The console script, whether or not it is on PATH.
+_COMMAND = "from relay_runtime.cli import main; main()"
 
 #: What a control route answered; tests read it freely.
 Answer = dict[str, Any]
@@ -96,6 +100,8 @@ class Fleet:
             os.close(read_fd)
         if word != "ready":
             raise FleetError(word or f"the supervisor died: {self.log()[-500:]}")
+        if self._client is not None:
+            await self._client.aclose()
         address = paths.socket_address(paths.control_socket(self.home))
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=address),
@@ -145,6 +151,18 @@ class Fleet:
     def log(self) -> str:
         """What the supervisor has logged."""
         return paths.supervisor_log(self.home).read_text(errors="replace")
+
+    async def command(
+        self, *arguments: str, stdin: bytes = b""
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run `relay-runtime` with `arguments` as a user of this supervisor would."""
+        return await anyio.run_process(
+            [sys.executable, "-P", "-c", _COMMAND, *arguments],
+            input=stdin,
+            env=self._environ,
+            cwd=self.home.parent,
+            check=False,
+        )
 
     def processes(self) -> list[Process]:
         """Living processes of all sessions this fleet has spawned."""
@@ -227,7 +245,7 @@ class Fleet:
 
     async def follow(
         self, session: str | None = None, since: int = 0, *, follow: bool = True
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncGenerator[Answer]:
         """Events as they come."""
         assert self._client is not None
         query: dict[str, str | int] = {"since": since, "follow": str(follow).lower()}
@@ -242,17 +260,19 @@ class Fleet:
     ) -> Answer:
         """The first event of a kind after a cursor whose data has these values."""
         with anyio.fail_after(within_s):
-            async for event in self.follow(session, since):
-                found = event["data"]
-                if event["type"] == kind and all(found.get(k) == v for k, v in data.items()):
-                    return event
+            async with aclosing(self.follow(session, since)) as events:
+                async for event in events:
+                    found = event["data"]
+                    if event["type"] == kind and all(found.get(k) == v for k, v in data.items()):
+                        return event
         raise FleetError(f"no {kind} from {session}: the supervisor went away")
 
     async def wait_state(self, session: str, state: str, within_s: float = 60.0) -> Answer:
         """Wait until a session is in a state; returns its info then."""
         with anyio.fail_after(within_s):
-            async for _ in self.follow(session):
-                info = await self.session(session)
-                if info["state"] == state:
-                    return info
+            async with aclosing(self.follow(session)) as events:
+                async for _ in events:
+                    info = await self.session(session)
+                    if info["state"] == state:
+                        return info
         raise FleetError(f"{session} never became {state}")

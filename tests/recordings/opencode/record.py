@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 #: A scenario takes 1 to 8 s.
-SCENARIO_S = 60.0
+SCENARIO_S = 30.0
 ASK = {"bash": {"*": "allow", "rm *": "ask"}, "external_directory": "allow"}
 
 
@@ -40,6 +40,7 @@ ASK = {"bash": {"*": "allow", "rm *": "ask"}, "external_directory": "allow"}
 class Stage:
     """One conversation that is being recorded."""
 
+    name: str
     api: Api
     home: Path
     session: str = ""
@@ -51,13 +52,19 @@ class Stage:
         # A script in a script must not end the outer one.
         script = json.dumps(steps).replace("]:END", "\\u005d:END")
         text = f"SCRIPT:{script}:END" if steps else message
-        await self.api.prompt(self.session, message_id(message), part_id(message), text)
+        write = self.write(message)
+        await self.api.prompt(self.session, message_id(write), part_id(write), text)
+
+    def write(self, message: str) -> str:
+        """Ids are global in OpenCode: one that another conversation has would be lost silently."""
+        return f"{self.name}-{message}"
 
     async def until(self, true: Callable[[Json], bool], since: int = 0) -> Json:
         while True:
             news = self.news
             for data in self.events[since:]:
-                if true(found := json.loads(data)):
+                found: Json = json.loads(data)
+                if true(found):
                     return found
             await news.wait()
 
@@ -65,7 +72,8 @@ class Stage:
         return await self.until(lambda e: text_at(e, "type") == kind, since)
 
     async def stored(self, message: str) -> None:
-        await self.until(lambda e: text_at(e, "properties", "info", "id") == f"msg_relay_{message}")
+        wanted = message_id(self.write(message))
+        await self.until(lambda e: text_at(e, "properties", "info", "id") == wanted)
 
     async def tool_runs(self) -> None:
         status = ("properties", "part", "state", "status")
@@ -98,7 +106,7 @@ class Stage:
 async def tool_turn(stage: Stage) -> None:
     """A shell call and a new file; a message comes in the middle and enters the next step."""
     work = stage.home / "work"
-    path = {"path": str(work / "new.txt"), "content": "hello"}
+    path: Json = {"path": str(work / "new.txt"), "content": "hello"}
     calls: Json = {"text": "let me", "calls": [{"shell": "sleep 1; echo hi"}, {"write": path}]}
     await stage.say("first", calls, {"text": "fin"})
     await stage.tool_runs()
@@ -109,7 +117,7 @@ async def tool_turn(stage: Stage) -> None:
 async def patch(stage: Stage) -> None:
     """With snapshots on, in a git repository: an edit by tool, and files made by the shell."""
     work = stage.home / "work"
-    edit = {"filePath": str(work / "old.txt"), "oldString": "one", "newString": "two"}
+    edit: Json = {"filePath": str(work / "old.txt"), "oldString": "one", "newString": "two"}
     read: Json = {"tool": "read", "args": {"filePath": str(work / "old.txt")}}
     await stage.say(
         "first",
@@ -129,7 +137,7 @@ async def aborted(stage: Stage) -> None:
     await stage.stored("steer")
     await stage.api.post(f"/session/{stage.session}/abort")
     await stage.over()
-    await stage.api.delete_message(stage.session, "msg_relay_steer")
+    await stage.api.delete_message(stage.session, message_id(stage.write("steer")))
     await stage.seen("message.removed")
 
 
@@ -140,13 +148,18 @@ async def refused_401(stage: Stage) -> None:
 
 async def retried_429(stage: Stage) -> None:
     """Two refusals with a wish to wait, then it gets through."""
-    refusal = {"status": 429, "message": "slow down", "headers": {"retry-after": "1"}, "times": 2}
+    refusal: Json = {
+        "status": 429,
+        "message": "slow down",
+        "headers": {"retry-after": "1"},
+        "times": 2,
+    }
     await stage.say("first", refusal, {"text": "fin"})
     await stage.over()
 
 
 async def abort_in_retry(stage: Stage) -> None:
-    refusal = {"status": 429, "message": "slow", "headers": {"retry-after": "20"}, "times": 5}
+    refusal: Json = {"status": 429, "message": "slow", "headers": {"retry-after": "20"}, "times": 5}
     await stage.say("first", refusal, {"text": "fin"})
     await stage.until(lambda e: text_at(e, "properties", "status", "type") == "retry")
     await stage.api.post(f"/session/{stage.session}/abort")
@@ -199,13 +212,13 @@ async def subagent(stage: Stage) -> None:
 async def unknown_model(stage: Stage) -> None:
     """An error before there is a step: the message stays without an answer."""
     body: Json = {
-        "messageID": "msg_relay_first",
+        "messageID": message_id(stage.write("first")),
         "model": {"providerID": "scripted", "modelID": "nope"},
-        "parts": [{"type": "text", "id": "prt_relay_first", "text": "hi"}],
+        "parts": [{"type": "text", "id": part_id(stage.write("first")), "text": "hi"}],
     }
     await stage.api.post(f"/session/{stage.session}/prompt_async", body)
     await stage.seen("session.idle")
-    await stage.api.delete_message(stage.session, "msg_relay_first")
+    await stage.api.delete_message(stage.session, message_id(stage.write("first")))
     await stage.seen("message.removed")
 
 
@@ -252,7 +265,8 @@ async def listen(stage: Stage) -> None:
 
 
 async def record(scenario: Callable[[Stage], Awaitable[None]], api: Api, home: Path) -> None:
-    stage = Stage(api, home)
+    name = scenario.__name__
+    stage = Stage(name, api, home)
     info = await api.create_session("recorded", [])
     stage.session = text_at(info, "id")
     stage.about.add(stage.session)
@@ -262,7 +276,6 @@ async def record(scenario: Callable[[Stage], Awaitable[None]], api: Api, home: P
             await scenario(stage)
             await anyio.sleep(0.5)  # updates that come after idle belong to it
         tasks.cancel_scope.cancel()
-    name = scenario.__name__
     raw = b"".join(b"data: " + data + b"\n\n" for data in stage.events)
     (HERE / f"{name}.sse").write_bytes(raw)
     page, _ = await api.messages(stage.session, None)
@@ -282,17 +295,19 @@ async def server(home: Path, model_url: str) -> AsyncIterator[Api]:
         "git init -q; echo one >old.txt; git add .; git -c user.name=x -c user.email=x commit -qm x"
     )
     await anyio.run_process(command, cwd=home / "work")
-    argv = [cli.path, "serve", "--port", "0", "--hostname", "127.0.0.1"]
+    argv = [str(cli.path), "serve", "--port", "0", "--hostname", "127.0.0.1"]
     async with await anyio.open_process(
         argv, env=env, cwd=home / "work", stderr=subprocess.DEVNULL
     ) as process:
         assert process.stdout is not None
         line = await process.stdout.receive()
-        async with open_api(line.decode().split()[-1], "recorded") as api:
-            await api.first("/config")
-            yield api
-            await api.post("/global/dispose")
-        process.terminate()
+        try:
+            async with open_api(line.decode().split()[-1], "recorded") as api:
+                await api.first("/config")
+                yield api
+                await api.post("/global/dispose")
+        finally:
+            process.terminate()
 
 
 async def main() -> None:

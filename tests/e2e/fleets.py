@@ -1,0 +1,117 @@
+"""A session of a real CLI under a real supervisor, with a scripted model of its own."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from relay_runtime.processes import Process, start_ticks
+from relay_runtime.testing.clis import Cli, hermetic_env
+from relay_runtime.testing.fleet import Answer, Fleet
+from relay_runtime.testing.model_server import ModelServer, run_model_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from relay_runtime.contract import Json
+
+#: The strongest proof that each CLI gives for a message that it took at a boundary.
+EVIDENCE = {
+    ("claude", "2.1.330"): "claude.command_lifecycle",
+    ("claude", "2.1.197"): "claude.replay",
+    ("codex", "0.169.0"): "codex.user_message",
+    ("opencode", "1.18.33"): "opencode.message",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RealSession:
+    """`name` is the session; `model` saw nothing but this session's requests."""
+
+    fleet: Fleet
+    model: ModelServer
+    cli: Cli
+    name: str
+    work: Path
+    environ: dict[str, str]
+
+    async def send(self, body: str, **fields: Json) -> int:
+        """Send a message to the session; returns its number."""
+        sent = await self.fleet.send(self.name, body, **fields)
+        (delivery,) = sent["deliveries"]
+        assert delivery["status"] in ("pending", "accepted", "deferred"), delivery
+        number: int = sent["message_id"]
+        return number
+
+    async def info(self) -> Answer:
+        return await self.fleet.session(self.name)
+
+    async def idle(self) -> Answer:
+        return await self.fleet.wait_state(self.name, "idle")
+
+    async def agent(self) -> Process:
+        """The agent's process, which no other process will ever equal."""
+        return identity((await self.info())["pid"])
+
+    async def events(self, kind: str) -> list[Answer]:
+        found = await self.fleet.events(self.name)
+        return [event for event in found if event["type"] == kind]
+
+    def check_in_context(self, markers: Sequence[str]) -> None:
+        """Each marker stands in the conversation exactly once, and in this order."""
+        requests = self.model.requests
+        assert len(requests.conversations()) == 1, requests.conversations()
+        counts = {marker: requests.occurrences(marker) for marker in markers}
+        assert all(count == 1 for count in counts.values()), counts
+        assert requests.order(markers) == list(markers)
+
+    def check_delivered(self, receipts: Sequence[Answer]) -> None:
+        """One message's receipts, oldest first: taken once, then proven once, and nothing else."""
+        states = [receipt["status"] for receipt in receipts]
+        assert states[0] == "accepted" and states[-1] == "delivered", receipts
+        assert set(states[1:-1]) <= {"deferred"}, receipts
+        assert all(receipt["reason"] for receipt in receipts[1:-1]), receipts
+        assert [r["at"] for r in receipts] == sorted(r["at"] for r in receipts)
+        proof = receipts[-1]["evidence"]
+        assert proof and proof["kind"].startswith(f"{self.cli.name}.") and proof["reference"], proof
+
+
+@asynccontextmanager
+async def fleet_of(folder: Path) -> AsyncIterator[Fleet]:
+    """A private supervisor that serves."""
+    async with Fleet(folder) as fleet:
+        await fleet.up()
+        yield fleet
+
+
+@asynccontextmanager
+async def real_session(cli: Cli, folder: Path, **spawn: Json) -> AsyncIterator[RealSession]:
+    """A session of `cli` that is ready and idle. `spawn` is laid over what every test wants."""
+    async with run_model_server() as model, fleet_of(folder) as fleet:
+        home = folder / "agent"
+        environ = hermetic_env(cli, home, model.url)
+        request: dict[str, Json] = {
+            "name": cli.name,
+            "cwd": str(home / "work"),
+            "environ": environ,
+            "approval": "open",
+            **spawn,
+        }
+        info = await fleet.spawn(cli.name, **request)
+        session = RealSession(fleet, model, cli, info["name"], home / "work", environ)
+        await session.idle()
+        yield session
+
+
+def identity(pid: int) -> Process:
+    """The process that has this pid now."""
+    ticks = start_ticks(pid)
+    assert ticks is not None, f"no process {pid}"
+    return Process(pid, ticks)
+
+
+def numbered(prefix: str, count: int) -> list[str]:
+    """Markers of which none is part of another."""
+    return [f"{prefix}{number:03d}Z" for number in range(1, count + 1)]
