@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from relay_runtime.contract import Json
 from relay_runtime.events import Outcome
 
 from . import usage
@@ -13,6 +12,8 @@ from .read import Obj, number, obj, sub, text, texts
 
 if TYPE_CHECKING:
     from datetime import tzinfo
+
+    from relay_runtime.contract import Json
 
 #: Checkpoints of another shape are of a version that we are not; history is then taken as told.
 VERSION: Final = 1

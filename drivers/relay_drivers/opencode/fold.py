@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 #: What `Proven` and settlements call their evidence: a stored message of ours that has an answer.
 EVIDENCE = "opencode.message"
 #: Answered messages that are remembered, so that a late update does not make them look new.
-MAX_ANSWERED = 256
+MAX_ANSWERED = 64
 #: Subagent sessions that are remembered; only those of the running turn can still ask anything.
 MAX_CHILDREN = 64
 
@@ -160,7 +160,7 @@ class Fold:
     def confirm(self, message: str, turn: str) -> list[Event]:
         """The records show that `message`, which looked stranded, was answered in `turn`."""
         waiting = self._is.waiting.pop(message, None)
-        return self._answer(message, waiting, turn) if waiting is not None else []
+        return self._answer(message, waiting.text, turn) if waiting is not None else []
 
     # --- one thing at a time --------------------------------------------------------------------
 
@@ -222,21 +222,25 @@ class Fold:
         if self._is.turn is None:
             self._is.turn = parent
             self._is.failure = None
+            self._is.busy = True
             self._idle_said, self._idles = False, 0
             events.append(TurnStarted(parent))
         newest = self._is.waiting.get(parent)
         if newest is None:
+            if parent not in self._is.answered:  # its own event was missed; the step is proof
+                events += self._answer(parent, "", self._is.turn)
             return events
         taken = [(w.order, i) for i, w in self._is.waiting.items() if w.order <= newest.order]
         for _, found in sorted(taken):
-            events += self._answer(found, self._is.waiting.pop(found), self._is.turn)
+            events += self._answer(found, self._is.waiting.pop(found).text, self._is.turn)
         return events
 
-    def _answer(self, message: str, waiting: Waiting, turn: str) -> list[Event]:
+    def _answer(self, message: str, text: str, turn: str) -> list[Event]:
+        self._handed.discard(message)
         self._is.answered = _newest([*self._is.answered, message], MAX_ANSWERED)
         events: list[Event] = []
-        if waiting.text:
-            events.append(Transcript("user", waiting.text, turn))
+        if text:
+            events.append(Transcript("user", text, turn))
         if (write := write_of(message)) is not None:
             events.append(Proven(write, Evidence(EVIDENCE, message, turn)))
         return events
@@ -391,8 +395,9 @@ class Fold:
             return Outcome.FAILED, describe(step.failure, step.completed)
         if self._is.failure is not None:
             return Outcome.FAILED, self._is.failure
-        # An abort during the wait for a retry leaves neither an error nor a finish reason.
-        if self._is.retrying:
+        # An abort during the wait for a retry leaves neither an error nor a finish reason; after a
+        # tool call the model would be asked again, had nobody rejected the call.
+        if self._is.retrying or step.finish == "tool-calls":
             return Outcome.INTERRUPTED, None
         return Outcome.COMPLETED, None
 

@@ -8,7 +8,7 @@ event we cannot read must not end a session.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -345,9 +345,14 @@ def _tool(part: Json, said: str, message: str, found: str) -> ToolSeen:
         status=status,
         input=shown(json.dumps(given, ensure_ascii=False)) if given is not None else "{}",
         output=shown(text_at(state, "error") or text_at(state, "output")),
-        ok=status == "completed" and (int_at(metadata, "exit") or 0) == 0,
+        # A shell command that was aborted has no exit status, but it has the place for one.
+        ok=status == "completed" and ("exit" not in _keys(metadata) or at(metadata, "exit") == 0),
         changes=tuple(_changes(metadata)) if status == "completed" else (),
     )
+
+
+def _keys(value: Json) -> Iterable[str]:
+    return value.keys() if isinstance(value, Mapping) else ()
 
 
 _KINDS = {"add": "created", "delete": "deleted", "move": "deleted"}

@@ -80,7 +80,8 @@ class _Context(Context):
 
 
 class Life:
-    """See the module. `environ` is None after a supervisor restart: the holder has it."""
+    """See the module. `environ` is None after a supervisor restart: the holder has it. `fresh`: it
+    was spawned just now, and has no holder yet."""
 
     def __init__(
         self,
@@ -88,6 +89,8 @@ class Life:
         harness: Harness,
         folder: str,
         environ: Mapping[str, str] | None,
+        *,
+        fresh: bool,
     ) -> None:
         self.ledger = ledger
         self.session: Session | None = None
@@ -98,8 +101,8 @@ class Life:
         self.ended = anyio.Event()
         self._harness = harness
         self._folder = folder
-        self._environ = environ
-        self._has_holder = environ is None
+        self.environ = environ
+        self._has_holder = not fresh
         self._wake = anyio.Event()
         self._stop: StopPlan | None = None
         self._stop_reason = "the session was released"
@@ -149,14 +152,14 @@ class Life:
 
     @asynccontextmanager
     async def _open_holder(self) -> AsyncIterator[HolderLink]:
-        if self._has_holder or self._environ is None:
+        if self._has_holder or self.environ is None:
             async with connect(self._folder) as holder:
-                self._environ = await holder.environ()
+                self.environ = await holder.environ()
                 yield holder
             return
         log_bytes = self.ledger.record.limits.log_bytes
         async with launch(
-            self._folder, self._session_id, self._environ, log_bytes=log_bytes
+            self._folder, self._session_id, self.environ, log_bytes=log_bytes
         ) as holder:
             self._has_holder = True
             yield holder
@@ -228,8 +231,8 @@ class Life:
                 tasks.start_soon(self._end_agent, session, self._stop)
             try:
                 await session.run()
-            except DriverError as error:
-                failed = error  # raised bare below: a group would wrap it
+            except* DriverError as group:
+                failed = _first(group)  # raised bare below: a group would wrap it
             tasks.cancel_scope.cancel()
         if failed is not None:
             raise failed
@@ -315,7 +318,7 @@ class Life:
         self.pid = self.holder_pid = None
         self._has_holder = False
         end = _End(ExitClass.CRASH, "its holder process was killed", None, 0)
-        if self._environ is not None:
+        if self.environ is not None:
             return await self._goes_on_after(end) and await self._may_start()
         await self._goes_on_after(end)
         self._stop_reason = (
@@ -332,6 +335,15 @@ class Life:
             while self.ledger.queued:
                 await self.ledger.changed.wait()
         await self.ledger.observe([Ended(self._stop_reason)])
+
+
+def _first(group: BaseExceptionGroup[DriverError]) -> DriverError:
+    """Drivers use task groups; what counts is the first thing that went wrong."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, DriverError)
+    return error
 
 
 async def _last_words(holder: HolderLink) -> str:

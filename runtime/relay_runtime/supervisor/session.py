@@ -46,6 +46,8 @@ class ManagedSession:
         environ: Mapping[str, str] | None,
         on_change: Callable[[ManagedSession], None],
         on_receipt: Callable[[], None],
+        *,
+        fresh: bool = False,
     ) -> None:
         abilities = Abilities(
             steer=harness.capabilities.steer,
@@ -54,7 +56,7 @@ class ManagedSession:
         )
         changed = lambda: on_change(self)
         self.ledger = Ledger(row, journal, abilities, _until, changed, on_receipt)
-        self._life = Life(self.ledger, harness, folder, environ)
+        self._life = Life(self.ledger, harness, folder, environ, fresh=fresh)
 
     async def run(self) -> None:
         """Until the session is over for good. Cancelled: holder and agent go on without us."""
@@ -69,6 +71,11 @@ class ManagedSession:
     @property
     def name(self) -> str:
         return self.ledger.record.spec.name
+
+    @property
+    def environ(self) -> Mapping[str, str] | None:
+        """The session's environment, in memory only; None until its holder was asked."""
+        return self._life.environ
 
     @property
     def ended(self) -> anyio.Event:

@@ -28,7 +28,7 @@ from .relay_link import RelayLink
 from .session import ManagedSession, ended_info
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from anyio.abc import TaskGroup, TaskStatus
 
@@ -139,7 +139,7 @@ class Supervisor:
         await self.journal.add_session(record, SessionState.STARTING.value)
         environ = self._environ(request.environ, spec)
         row = SessionRow(record, Live(), None, SessionState.STARTING.value, record.created_at)
-        session = self._manage(row, harness, environ)
+        session = self._manage(row, harness, environ, fresh=True)
         await self.relay.register(registration(record, self._runtime_id))
         self._tasks.start_soon(self._live, session)
         with anyio.move_on_after(request.wait_s):
@@ -233,11 +233,23 @@ class Supervisor:
         self._tasks.start_soon(self._live, session)
 
     def _manage(
-        self, row: SessionRow, harness: Harness, environ: dict[str, str] | None
+        self,
+        row: SessionRow,
+        harness: Harness,
+        environ: Mapping[str, str] | None,
+        *,
+        fresh: bool = False,
     ) -> ManagedSession:
         spec = row.record.spec
         session = ManagedSession(
-            row, self.journal, harness, spec.state_dir, environ, self._changed, self.relay.receipts
+            row,
+            self.journal,
+            harness,
+            spec.state_dir,
+            environ,
+            self._changed,
+            self.relay.receipts,
+            fresh=fresh,
         )
         self._sessions[spec.session_id] = session
         self._by_agent[spec.agent_id] = session
@@ -262,7 +274,7 @@ class Supervisor:
             await anyio.sleep(wait_s)
             wait_s = min(wait_s * 2, FAILURE_BACKOFF_S[1])
             row = self.journal.session(spec.session_id)
-            session = self._manage(row, load_harness(spec.harness), None)
+            session = self._manage(row, load_harness(spec.harness), session.environ)
         del self._sessions[spec.session_id], self._by_agent[spec.agent_id]
         await self.relay.unregister(spec.agent_id)
 

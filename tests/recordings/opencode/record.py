@@ -28,6 +28,8 @@ from relay_runtime.testing.model_server import run_model_server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from anyio.abc import TaskStatus
+
     from relay_runtime.contract import Json
 
 HERE = Path(__file__).parent
@@ -253,9 +255,10 @@ def concerns(event: Json, stage: Stage) -> bool:
     return text_at(properties, "sessionID") in stage.about
 
 
-async def listen(stage: Stage) -> None:
+async def listen(stage: Stage, *, task_status: TaskStatus[None]) -> None:
     parser = EventParser()
     async with stage.api.events() as chunks:
+        task_status.started()
         async for chunk in chunks:
             for data in parser.feed(chunk):
                 if concerns(json.loads(data), stage):
@@ -271,7 +274,7 @@ async def record(scenario: Callable[[Stage], Awaitable[None]], api: Api, home: P
     stage.session = text_at(info, "id")
     stage.about.add(stage.session)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(listen, stage)
+        await tasks.start(listen, stage)
         with anyio.fail_after(SCENARIO_S):
             await scenario(stage)
             await anyio.sleep(0.5)  # updates that come after idle belong to it
