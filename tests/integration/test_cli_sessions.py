@@ -219,7 +219,7 @@ def test_release_leaves_no_process_behind(program: Program) -> None:
 
     assert program.json("release", "backend")["state"] == "exited"
 
-    assert not [one for one in family if alive(one)]
+    assert alive(family) == []
     assert program.list("ps") == []
     (over,) = program.list("ps", "--all")
     assert over["state"] == "exited"
@@ -305,7 +305,7 @@ def test_down_all_ends_sessions_whose_supervisor_was_killed(program: Program) ->
 
     assert program.json("down", "--all")["stopped"] is True
 
-    assert not [one for one in family if alive(one)]
+    assert alive(family) == []
     assert program.json("down", "--all")["stopped"] is False
 
 

@@ -132,6 +132,8 @@ class Thread:
                 return self._notice(text(params, "message"), "")
             case "configWarning":
                 return self._notice(text(params, "summary"), text(params, "details"))
+            case "mcpServer/startupStatus/updated" if text(params, "status") == "failed":
+                return self._notice(f"MCP server {text(params, 'name')}", text(params, "error"))
             case "thread/status/changed":
                 self.active = text(sub(params, "status"), "type") == "active"
             case "thread/tokenUsage/updated":

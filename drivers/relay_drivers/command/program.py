@@ -302,7 +302,8 @@ class Program:
     def _end_turn(self) -> list[Event]:
         outcome = Outcome.INTERRUPTED if self.interrupted else Outcome.COMPLETED
         self.interrupted = False
-        self._said = self._said.rpartition("\n")[0]  # without the prompt
+        if not self._unsaid:
+            self._said = self._said.rpartition("\n")[0]  # without the prompt
         return [*self._transcript(), TurnEnded(self._turn_id, outcome)]
 
     def _say(self, printed: str) -> None:

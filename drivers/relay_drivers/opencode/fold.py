@@ -250,7 +250,7 @@ class Fold:
         step, asked = self._is.step, self._is.waiting.get(parent)
         if not self._catching_up or step is None or asked is None or step.completed is None:
             return False
-        return step.finish != "tool-calls" and asked.order[0] >= step.completed
+        return asked.order[0] >= step.completed
 
     def _part(self, said: TextSeen | ToolSeen | PatchSeen | StepBegan) -> list[Event]:
         if isinstance(said, TextSeen) and (asked := self._is.waiting.get(said.message)):
@@ -395,9 +395,10 @@ class Fold:
             return Outcome.FAILED, describe(step.failure, step.completed)
         if self._is.failure is not None:
             return Outcome.FAILED, self._is.failure
-        # An abort during the wait for a retry leaves neither an error nor a finish reason; after a
+        # An abort during the wait for a retry leaves neither an error nor anything else; after a
         # tool call the model would be asked again, had nobody rejected the call.
-        if self._is.retrying or step.finish == "tool-calls":
+        nothing_came = step.finish is None and not self._is.told
+        if self._is.retrying or nothing_came or step.finish == "tool-calls":
             return Outcome.INTERRUPTED, None
         return Outcome.COMPLETED, None
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from relay_runtime.events import Usage
+from relay_runtime.events import ErrorClass, ErrorInfo, Usage
 
 from .protocol import Asked, Failure, MessageSeen, at, int_at, items_at, text_at
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from relay_runtime.contract import Json
-    from relay_runtime.events import ErrorInfo
 
 #: Milliseconds since the epoch and id: what OpenCode sorts messages by.
 Order = tuple[int, str]
@@ -37,7 +36,7 @@ class State:
     turn: str | None = None
     busy: bool = False
     retrying: bool = False
-    failure: ErrorInfo | None = None  #: said outside a step; not kept over a restart
+    failure: ErrorInfo | None = None  #: said outside a step
     waiting: dict[str, Waiting] = field(default_factory=dict)
     answered: tuple[str, ...] = ()
     step: MessageSeen | None = None
@@ -73,6 +72,7 @@ def dump(state: State) -> Json:
         "mark": list(state.mark),
         "turn": state.turn,
         "retrying": state.retrying,
+        "failure": asdict(state.failure) if state.failure is not None else None,
         "waiting": {i: [*w.order, w.text, w.ran] for i, w in state.waiting.items()},
         "answered": list(state.answered),
         "step": asdict(state.step) if state.step is not None else None,
@@ -90,6 +90,8 @@ def load(saved: Json) -> State:
     state = State(mark=_order(at(saved, "mark")))
     state.turn = text_at(saved, "turn") or None
     state.retrying = at(saved, "retrying") is True
+    if (failed := at(saved, "failure")) is not None:
+        state.failure = _error(failed)
     state.answered = tuple(_texts(saved, "answered"))
     state.told = set(_texts(saved, "told"))
     state.children = tuple(_texts(saved, "children"))
@@ -149,6 +151,12 @@ def _failure(value: Json) -> Failure:
         retryable=at(value, "retryable") is True,
         retry_after=_number(wait) if wait is not None else None,
     )
+
+
+def _error(value: Json) -> ErrorInfo:
+    named = text_at(value, "error")
+    known = ErrorClass(named) if named in list(ErrorClass) else ErrorClass.OTHER
+    return ErrorInfo(known, text_at(value, "message"), int_at(value, "status"))
 
 
 def _usage(value: Json) -> Usage:

@@ -34,6 +34,7 @@ COMMANDS = {
     "harnesses": ("harnesses", "List what can be spawned, and what each can do."),
     "doctor": ("harnesses", "Check this machine: agents, logins and our own state."),
     "relay": ("relay", "Run the relay alone, in the foreground."),
+    "demo": ("demo", "Show it all on this machine: no account, no network."),
 }
 
 

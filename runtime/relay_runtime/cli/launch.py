@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 START_S = 30.0
 #: Between looks at a socket that another process is about to open: first, and at most.
 RECONNECT_S = (0.01, 0.25)
+#: The holder's mark, by which the rest of a session is found, and whom the session speaks for.
+_OF_A_SESSION = frozenset({"RELAY_RUNTIME_SESSION", "AGENT_RELAY_AGENT_ID"})
 #: Longest line that a starting supervisor may answer with.
 MAX_ANSWER = 4096
 
@@ -124,11 +126,17 @@ def _spawn(home: Path, writer: int) -> subprocess.Popen[bytes]:
             stderr=log,
             pass_fds=[writer],
             cwd=home,  # the caller's may go away, or keep a disk from being unmounted
-            env=os.environ | {paths.HOME_VARIABLE: str(home)},
+            env=_environ(home),
             start_new_session=True,
         )
     finally:
         os.close(log)
+
+
+def _environ(home: Path) -> dict[str, str]:
+    """Without what marks a process as part of one session, when it is started from inside one."""
+    environ = os.environ | {paths.HOME_VARIABLE: str(home)}
+    return {name: value for name, value in environ.items() if name not in _OF_A_SESSION}
 
 
 def _read_line(fd: int, deadline: float) -> str | None:

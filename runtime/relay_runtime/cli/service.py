@@ -93,7 +93,19 @@ def _stop(everything: bool, force: bool) -> int | None:
 
 
 def _has_sessions(home: Path) -> bool:
-    return any((home / "sessions").glob("*"))
+    """Whether processes of sessions live, though no supervisor does."""
+    import json
+
+    from ..processes import holder_alive, marked
+
+    for folder in (home / "sessions").glob("*"):
+        try:
+            meta = json.loads((folder / "meta.json").read_bytes())
+        except (OSError, ValueError):
+            meta = {}
+        if holder_alive(meta) or marked(folder.name):
+            return True
+    return False
 
 
 def _describe(status: Status) -> str:

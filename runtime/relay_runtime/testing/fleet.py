@@ -71,6 +71,7 @@ class Fleet:
             **(environ or {}),
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._serving = anyio.Event()
         self._client: httpx.AsyncClient | None = None
         self._sessions: set[str] = set()
 
@@ -102,6 +103,8 @@ class Fleet:
             raise FleetError(word or f"the supervisor died: {self.log()[-500:]}")
         if self._client is not None:
             await self._client.aclose()
+        if self._client is not None:
+            await self._client.aclose()
         address = paths.socket_address(paths.control_socket(self.home))
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=address),
@@ -109,6 +112,11 @@ class Fleet:
             timeout=httpx.Timeout(10, read=120),
             trust_env=False,
         )
+        self._serving.set()
+
+    async def serving(self) -> None:
+        """Return when a supervisor serves, which may be the next one."""
+        await self._serving.wait()
 
     def _start(self) -> tuple[subprocess.Popen[bytes], int]:
         read_fd, write_fd = os.pipe()
@@ -136,6 +144,7 @@ class Fleet:
     def kill(self) -> None:
         """kill -9 of the supervisor; returns when it is gone."""
         assert self._process is not None
+        self._serving = anyio.Event()
         self._process.kill()
         self._process.wait()
         self._process = None
@@ -143,6 +152,7 @@ class Fleet:
     async def down(self) -> None:
         """SIGTERM: the supervisor goes, sessions stay."""
         assert self._process is not None
+        self._serving = anyio.Event()
         self._process.send_signal(signal.SIGTERM)
         with anyio.fail_after(UP_S):
             await anyio.to_thread.run_sync(self._process.wait)

@@ -1,0 +1,55 @@
+"""What the tests of the claude driver share: benches, scripts and questions to them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from relay_drivers.claude import harness
+from relay_runtime.contract import Approval
+from relay_runtime.events import Idle
+from relay_runtime.testing.driver_bench import DriverBench
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from relay_runtime.contract import SessionSpec
+    from relay_runtime.events import Event
+
+NEW, OLD = "2.1.330", "2.1.197"
+E = TypeVar("E")
+
+
+def claude(
+    environ: Mapping[str, str],
+    approval: Approval | None = Approval.OPEN,
+    args: tuple[str, ...] = (),
+    model: str | None = None,
+) -> DriverBench:
+    """A bench that starts the real program; nothing asks for permission unless wanted."""
+
+    def spec(default: SessionSpec) -> SessionSpec:
+        return replace(default, approval=approval, args=args, model=model)
+
+    return DriverBench(harness, environ, spec)
+
+
+async def ready(bench: DriverBench) -> None:
+    """Start the agent and wait until it takes input."""
+    await bench.create()
+    await bench.wait_for(Idle)
+
+
+async def converse(bench: DriverBench, text: str) -> str:
+    """Hand in `text` and wait for the end of its turn. The write's id."""
+    write_id = await bench.inject(text)
+    await bench.wait_for(Idle)
+    return write_id
+
+
+def of(bench: DriverBench, kind: type[E]) -> list[E]:
+    return [event for event in bench.events if isinstance(event, kind)]
+
+
+def names(events: list[Event]) -> list[str]:
+    return [type(event).__name__ for event in events]
