@@ -31,7 +31,11 @@ CASES: tuple[tuple[str, list[str], float | None], ...] = (
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        environ = {"PATH": os.environ["PATH"], "RELAY_RUNTIME_HOME": folder, "AGENT_RELAY_PORT": "0"}
+        environ = {
+            "PATH": os.environ["PATH"],
+            "RELAY_RUNTIME_HOME": folder,
+            "AGENT_RELAY_PORT": "0",
+        }
         subprocess.run([PROGRAM, "up"], env=environ, check=True)
         try:
             taken = measure(environ)

@@ -42,9 +42,10 @@ def bare_python() -> float:
 
 
 def bare_rss() -> float:
-    with subprocess.Popen(program("input()"), stdin=subprocess.PIPE) as process:
-        while not Path(f"/proc/{process.pid}/wchan").read_text().strip("0"):
-            os.sched_yield()
+    wait = program("print('up', flush=True)\ninput()")
+    with subprocess.Popen(wait, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
         resident = rss_mb(process.pid)
         process.kill()
     return resident

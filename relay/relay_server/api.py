@@ -155,7 +155,7 @@ class Api:
         body = await read_body(scope, receive, MAX_MESSAGE_REQUEST_BYTES)
         sent = await self._store.send(NewMessage.model_validate_json(body))
         status = 201 if sent.earlier is None else 200
-        return status, sent.answer().model_dump_json().encode()
+        return status, sent.answer()
 
     async def send_message(self, request: HttpRequest) -> Response:
         status, body = await self.send(request.scope, request.receive)

@@ -6,7 +6,9 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relay_client.types import DeliveryState, DeliveryStatus, SendResult
+from pydantic_core import to_json
+
+from relay_client.types import SendResult
 
 from . import rows, sql
 from .errors import Conflict, NotFound
@@ -31,22 +33,22 @@ class Sent:
     #: The idempotency key was used before, and this is what became of that message.
     earlier: SendResult | None = None
 
-    def answer(self) -> SendResult:
-        """What the sender is told."""
+    def answer(self) -> bytes:
+        """What the sender is told: a `SendResult` as JSON, written without making one."""
         if self.earlier is not None:
-            return self.earlier
-        return SendResult(
-            message_id=self.message_id,
-            deliveries=[
-                DeliveryState(
-                    delivery_id=rows.delivery_id(self.relay_id, self.message_id, n),
-                    session_id=agent.session_id,
-                    agent_id=agent.id,
-                    status=DeliveryStatus.PENDING,
-                )
-                for n, agent in enumerate(self.recipients)
-            ],
-        )
+            return self.earlier.model_dump_json().encode()
+        deliveries = [
+            {
+                "delivery_id": rows.delivery_id(self.relay_id, self.message_id, n),
+                "session_id": agent.session_id,
+                "agent_id": agent.id,
+                "status": "pending",
+                "reason": None,
+                "evidence": None,
+            }
+            for n, agent in enumerate(self.recipients)
+        ]
+        return to_json({"message_id": self.message_id, "deliveries": deliveries})
 
 
 def send(conn: sqlite3.Connection, book: Book, new: NewMessage) -> Change[Sent]:

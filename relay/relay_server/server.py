@@ -21,6 +21,7 @@ from anyio import TASK_STATUS_IGNORED
 from .app import create_app
 from .deadlines import keep_deadlines
 from .hub import Hub
+from .protocol import HttpProtocol
 from .store import Store, open_store
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ async def serve_app(
     """
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -8,10 +8,10 @@ import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpx
 from pydantic import ValidationError
 
 from .errors import Busy, Faulty, Misunderstood, Rejected, RelayError, Unreachable
+from .lean import httpx
 from .types import ErrorResponse
 from .version import VERSION
 

@@ -8,10 +8,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Self
 
 import anyio
-import httpx
 from pydantic import ValidationError
 
 from .errors import Busy, Retryable
+from .lean import httpx
 from .sse import SseError, SseParser
 from .types import RelayEvent
 

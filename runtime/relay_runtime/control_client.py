@@ -246,8 +246,8 @@ class _Connection(http.client.HTTPConnection):
 
 
 def _session(name: str) -> str:
-    # A dot segment would be resolved away on the way: no session is called that.
-    if name in ("", ".", ".."):
+    # Nothing is called that, and in a path it would mean something else.
+    if name in ("", ".", "..") or "/" in name:
         raise Missing(f"no session is called {name!r}")
     return f"/v1/sessions/{quote(name, safe='')}"
 

@@ -75,7 +75,7 @@ async def test_a_message_to_an_idle_session_reaches_the_model_once_and_is_proven
     assert (
         [e.write_id for e in proven] == [e.evidence.reference for e in proven] == [write_id, again]
     )
-    kind = "claude.command_lifecycle" if claude_cli.version == NEW else "claude.replay"
+    kind = "claude.command_lifecycle" if claude_cli.version == NEW else "claude.transcript"
     assert {e.evidence.kind for e in proven} == {kind}
     assert [e.evidence.turn_id for e in proven] == [e.turn_id for e in turns]
     assert [e.turn_id for e in ends] == [e.turn_id for e in turns]
@@ -341,7 +341,7 @@ def _tools(model: ModelServer) -> list[dict[str, object]]:
 async def test_a_refusal_of_the_endpoint_fails_the_turn_and_the_session_goes_on(
     environ: dict[str, str], model_server: ModelServer, status: int, expected: ErrorClass
 ) -> None:
-    refuse = json.dumps([{"status": status, "times": 5}])
+    refuse = json.dumps([{"status": status, "times": 20}])
     async with claude(environ) as bench:
         await ready(bench)
         await converse(bench, f"hello MARK-1 SCRIPT:{refuse}:END")

@@ -67,6 +67,20 @@ class Program:
     def list(self, *arguments: str) -> list[Json]:
         return cast("list[Json]", self.json(*arguments))
 
+    def shell(self, script: str) -> subprocess.CompletedProcess[str]:
+        """A script of the shell, where `relay-runtime` is the installed one."""
+        path = f"{Path(PROGRAM).parent}:{self.environ['PATH']}"
+        return subprocess.run(
+            ["/bin/sh", "-c", script],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=self.environ | {"PATH": path},
+            cwd=self.work,
+            timeout=SOON,
+            check=False,
+        )
+
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [PROGRAM, *arguments],

@@ -255,7 +255,9 @@ def test_many_spawns_at_once_share_one_supervisor(program: Program) -> None:
     path = program.agent()
 
     with ThreadPoolExecutor(len(names)) as pool:
-        done = list(pool.map(lambda name: program.run("spawn", "--profile", path, "--name", name), names))
+        done = list(
+            pool.map(lambda name: program.run("spawn", "--profile", path, "--name", name), names)
+        )
 
     assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * len(names)
     assert sorted(str(one["name"]) for one in program.list("ps")) == names

@@ -327,6 +327,8 @@ async def test_a_repeated_write_is_not_made_twice(tmp_path: Path) -> None:
         await session.wait_for(Proven)
         await session.wait_for(Idle)
         assert (await session.reinject(write_id)).status is Handed.ACCEPTED
+        assert isinstance(session.checkpoint, Mapping)
+        assert enters(0)(session.checkpoint), "Enter by itself was written"
         await session.inject(message(2))
         await session.wait_for(Proven)
         await session.wait_for(Idle)

@@ -181,6 +181,25 @@ def test_a_copy_of_its_own_end_inside_of_a_text_does_not_prove_it() -> None:
     assert kinds(driven.says("\r\n")) == [TurnStarted, Proven]
 
 
+def test_an_echo_still_under_way_at_enter_is_not_taken_for_its_end() -> None:
+    body = "z" * 30
+    text = f"[relay msg 5 from bob]\n{body} [end of relay msg 5]\n{body}\n[end of relay msg 5]"
+    shown = text.replace("\n", "\r\n")
+    driven = Driven().started()
+    driven.types(text)
+    assert driven.says(shown[:-10]) == []
+    assert driven.says(shown[-10:]) == []
+    assert kinds(driven.says("\r\n")) == [TurnStarted, Proven]
+
+
+def test_new_lines_before_enter_prove_nothing() -> None:
+    driven = Driven().started()
+    driven.types(enter=False)
+    assert driven.says(f"{SHOWN}\r\n\r\n") == []
+    driven.program.entered()
+    assert kinds(driven.says("\r\n")) == [TurnStarted, Proven]
+
+
 def test_no_echo_is_no_proof_but_a_reaction_is_a_turn() -> None:
     driven = Driven().started()
     driven.types()

@@ -133,7 +133,9 @@ class Protocol:
             self.state.conversation = seen.conversation
             events.append(SessionReady(seen.conversation, self.state.version, seen.model))
         self.state.model = seen.model or self.state.model
-        return [*events, *self._open(seen.uuid)]
+        events += self._open(seen.uuid)
+        self.writes.on_opened()
+        return events
 
     def _on_lifecycle(self, seen: Lifecycle) -> list[Event]:
         known = seen.command in self.state.writes

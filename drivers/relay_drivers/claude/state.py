@@ -26,6 +26,7 @@ class Write:
 
     write_id: str
     head: str = ""  #: how its text begins, empty when not known
+    opened: bool = False  #: a turn began after it went in, perhaps by it
     queued: bool = False
     started: bool = False
     echoed: bool = False

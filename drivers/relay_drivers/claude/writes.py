@@ -70,9 +70,9 @@ class Writes:
 
     @property
     def claims(self) -> tuple[str, ...]:
-        """Those that Claude says it took: to be looked up."""
+        """Those that Claude says it took, or may have taken: to be looked up."""
         writes = self._state.writes.items()
-        return tuple(key for key, write in writes if write.started or write.echoed)
+        return tuple(key for key, w in writes if w.started or w.echoed or w.opened)
 
     @property
     def overdue(self) -> tuple[str, ...]:
@@ -84,11 +84,14 @@ class Writes:
     def confirmed(self, harness_id: str) -> list[Event]:
         """The record has it."""
         write = self._prove(harness_id)
+        kind, turn_id = BY_TRANSCRIPT, write.turn_id
         if write.started:
             kind = BY_LIFECYCLE
-        else:
-            kind = BY_REPLAY if write.turn_id is not None else BY_TRANSCRIPT
-        return [Proven(write.write_id, Evidence(kind, harness_id, write.turn_id))]
+        elif write.turn_id is not None:
+            kind = BY_REPLAY
+        elif write.opened and not write.echoed:
+            turn_id = self._state.turn
+        return [Proven(write.write_id, Evidence(kind, harness_id, turn_id))]
 
     def missing(self, harness_id: str) -> list[Event]:
         """The record does not have it: Claude took it and dropped it."""
@@ -106,6 +109,11 @@ class Writes:
         return self.missing(harness_id)
 
     # --- what Claude says -----------------------------------------------------------------------
+
+    def on_opened(self) -> None:
+        """A turn begins. Older versions say nothing of the message behind it until it is answered."""
+        for write in self._state.writes.values():
+            write.opened = True
 
     def on_lifecycle(self, seen: Lifecycle) -> list[Event]:
         """Call it after the turn that a `started` opens has been opened."""

@@ -246,7 +246,7 @@ class Thread:
 
     def _item_started(self, item: Obj, turn_id: str) -> list[Event]:
         item_id = text(item, "id")
-        if item_id in self.tools or item_id in self.told:
+        if item_id in self.tools or item_id in self.told or turn_id in self.ended:
             return []
         events = self._progress(item, turn_id)
         if (tool := items.started(item, turn_id)) is not None:

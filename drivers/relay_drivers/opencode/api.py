@@ -106,14 +106,14 @@ class Api:
         *,
         params: dict[str, str] | None = None,
         body: Json = None,
-        within: float = ANSWER_S,
+        within: float | None = None,
     ) -> httpx.Response:
         response = await self._client.request(
             method,
             path,
             params=self._params(params or {}),
             json=body,
-            timeout=httpx.Timeout(within, connect=CONNECT_S),
+            timeout=httpx.Timeout(within or ANSWER_S, connect=CONNECT_S),
         )
         if response.is_error:
             raise _error(response)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from ..paths import StateHomeError
-from .failure import Exit, Failure, is_utf8
+from .failure import Exit, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,7 @@ def _invoke(arguments: Sequence[str]) -> int:
     from typer.main import get_command
 
     from .app import build
+    from .caller import is_utf8
 
     if not all(map(is_utf8, arguments)):
         raise Failure(Exit.USAGE, "an argument is not UTF-8 text")
@@ -91,9 +93,10 @@ def _end(code: Exit, message: str) -> int:
 
     try:
         sys.stdout.flush()
-        note(f"{PROGRAM}: {one_line(message, 1000)}")
-    except OSError:  # nobody reads any more; the code still tells
+    except OSError:
         _discard_output()
+    with suppress(OSError):  # nobody reads any more; the code still tells
+        note(f"{PROGRAM}: {one_line(message, 1000)}")
     return code
 
 

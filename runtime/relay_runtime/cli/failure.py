@@ -39,12 +39,4 @@ def fail(code: Exit, message: str) -> NoReturn:
     raise Failure(code, message)
 
 
-def is_utf8(text: str) -> bool:
-    """Whether `text` from the command line or the environment is text at all.
-
-    Python keeps other bytes as lone surrogates, which no JSON can carry.
-    """
-    return not any("\ud800" <= char <= "\udfff" for char in text)
-
-
-__all__ = ["CODES", "Exit", "Failure", "fail", "is_utf8"]
+__all__ = ["CODES", "Exit", "Failure", "fail"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import output
+from .caller import working_directory
 from .failure import Exit, fail
 from .options import AsJson
 
@@ -43,7 +43,7 @@ def doctor(json: AsJson = False) -> None:
 
     from ..doctor import examine
 
-    report = anyio.run(examine, dict(os.environ), Path.cwd())
+    report = anyio.run(examine, dict(os.environ), working_directory())
     if json:
         output.say_json({"broken": report.broken, **asdict(report)})
     else:

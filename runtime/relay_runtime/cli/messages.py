@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,6 +11,7 @@ import typer
 
 from .. import paths
 from . import output
+from .caller import default_sender
 from .control import supervisor
 from .failure import Exit, fail
 from .options import AsJson
@@ -59,7 +59,7 @@ def send(
     if steer and interrupt:
         fail(Exit.USAGE, "choose --steer or --interrupt, not both")
     message: dict[str, object] = {
-        "from": sender or default_sender(),
+        "from": default_sender() if sender is None else sender,
         "to": target,
         "body": _body(text),
         "thread_id": thread,
@@ -88,20 +88,6 @@ def receipts(
         output.say_json(found)
     else:
         output.say(_receipt_table(found))
-
-
-def default_sender() -> str:
-    """The agent in whose session this runs, else the person at this machine."""
-    import getpass
-    import socket
-
-    if agent := os.environ.get("AGENT_RELAY_AGENT_ID"):
-        return agent
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # no such user on this machine, as in many containers
-        user = f"uid{os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
 
 
 def _body(text: str) -> str:
@@ -192,4 +178,4 @@ def _detail(reason: str | None, evidence: Proof | None) -> str:
     return f" ({output.one_line(reason)})" if reason else ""
 
 
-__all__ = ["default_sender", "receipts", "send"]
+__all__ = ["receipts", "send"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import output
+from .caller import working_directory
 from .failure import Exit, fail
 from .options import AsJson
 
@@ -23,7 +24,7 @@ def list_(json: AsJson = False) -> None:
     """List the profiles that a name can mean here, nearest file first."""
     from relay_profiles.lookup import listing
 
-    found = listing(Path.cwd(), os.environ)
+    found = listing(working_directory(), os.environ)
     rows = [
         {
             "name": one.name,
@@ -52,7 +53,7 @@ def show(
     from relay_profiles.resolve import Flags, resolve, shown
 
     try:
-        settings = shown(resolve(Flags(profile=name), os.environ, Path.cwd()))
+        settings = shown(resolve(Flags(profile=name), os.environ, working_directory()))
     except ProfileError as error:
         fail(Exit.USAGE, str(error))
     origins = settings["origins"]
@@ -78,7 +79,7 @@ def validate(
     """Check profile files; every mistake is told with its file, line and key."""
     from relay_profiles.lookup import PROJECT_FILE, check, project_files, user_file
 
-    here = Path.cwd()
+    here = working_directory()
     standard = [*project_files(here), user_file(here, os.environ)]
     paths = [Path(file) for file in files or ()] or [path for path in standard if path.is_file()]
     problems = [problem for path in paths for problem in check(path)]

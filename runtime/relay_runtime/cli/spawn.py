@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from . import output
+from .caller import environment, working_directory
 from .control import supervisor
-from .failure import Exit, fail, is_utf8
+from .failure import Exit, fail
 from .options import AsJson
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def spawn(
         from relay_profiles.model import Approval, Mode
         from relay_profiles.resolve import Flags, resolve
 
-        caller = _environment()
+        caller = environment()
         flags = Flags(
             profile=profile,
             harness=harness,
@@ -81,7 +81,7 @@ def spawn(
             tags=tuple(tag) if tag else None,
             approval=Approval(approval) if approval else None,
         )
-        settings = resolve(flags, caller, _working_directory())
+        settings = resolve(flags, caller, working_directory())
     program = tuple(args or ()) if harness == "command" else ()
     request = _request(settings, name, program or settings.argv, caller)
     wait_s = timeout if wait else 0.0
@@ -145,24 +145,6 @@ def _assignment(pair: str) -> tuple[str, str]:
     if not name or not equals:
         fail(Exit.USAGE, f"--env takes NAME=VALUE, not {pair!r}")
     return name, value
-
-
-def _environment() -> dict[str, str]:
-    """The caller's. What is not UTF-8 cannot be handed on, and is told rather than mangled."""
-    bad = {name for name, value in os.environ.items() if not is_utf8(name + value)}
-    for name in sorted(bad):
-        output.note(f"relay-runtime: {name!a} is not UTF-8 and is left out of the environment")
-    return {name: value for name, value in os.environ.items() if name not in bad}
-
-
-def _working_directory() -> Path:
-    try:
-        here = Path.cwd()
-    except OSError:
-        fail(Exit.USAGE, "the working directory is gone: cd to one that exists")
-    if not is_utf8(str(here)):
-        fail(Exit.USAGE, "the path of the working directory is not UTF-8: cd to another")
-    return here
 
 
 @contextmanager

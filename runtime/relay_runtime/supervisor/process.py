@@ -15,9 +15,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import anyio
-import httpx
 
 from relay_client.client import RelayClient
+from relay_client.lean import httpx
 from relay_server.database import DatabaseError
 from relay_server.server import BindError, open_relay, serve_app
 from relay_server.settings import Settings, SettingsError

@@ -31,7 +31,7 @@ from relay_runtime.testing.clis import find_cli, hermetic_env
 from relay_runtime.testing.model_server import run_model_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from relay_runtime.contract import Json
 
@@ -265,10 +265,10 @@ async def record(peer: Peer, home: Path, name: str) -> None:
     turns, entries = await newest(peer, stage.thread)
     stage.messages += peer.arrived()
     write(HERE / f"{name}.jsonl", [shown(message) for message in stage.messages], home)
-    lists = {"thread": stage.thread, "turns": turns, "items": entries}
+    lists: Json = {"thread": stage.thread, "turns": turns, "items": entries}
     write(HERE / f"{name}.lists.json", [lists], home)
-    lines = Path(text(thread, "path")).read_text("utf-8").splitlines()
-    kept = [line for line in map(json.loads, lines) if not long_and_useless(line)]
+    lines = await anyio.Path(text(thread, "path")).read_text("utf-8")
+    kept = [line for line in map(json.loads, lines.splitlines()) if not long_and_useless(line)]
     write(HERE / f"{name}.rollout.jsonl", kept, home)
 
 
@@ -284,7 +284,7 @@ def shown(message: Message) -> dict[str, Json]:
     return line | {"emittedAtMs": round(message.at * 1000)}
 
 
-def write(path: Path, lines: list[dict[str, Json]] | list[Json], home: Path) -> None:
+def write(path: Path, lines: Sequence[Json], home: Path) -> None:
     texts = [json.dumps(line).replace(str(home), "/home/user") for line in lines]
     path.write_text("".join(f"{line}\n" for line in texts), "utf-8")
 
