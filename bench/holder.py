@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tty
 from pathlib import Path
 
 import anyio
@@ -26,7 +25,7 @@ from relay_runtime.holder_link import HolderLink, launch
 ROUNDS = 7
 ECHOES = 200
 FLOOD_MB = 24
-_ECHO = "import os, tty; tty.setraw(0)\nwhile d := os.read(0, 65536): os.write(1, d)"
+_ECHO = "import os, tty; tty.setraw(0); os.write(1, b'up')\nwhile d := os.read(0, 65536): os.write(1, d)"
 _FLOOD = f"import os\nd = b'x' * 65536\nfor _ in range({FLOOD_MB * 16}): os.write(1, d)"
 ENVIRON = {"PATH": os.environ["PATH"]}
 
@@ -60,10 +59,9 @@ def direct_echo() -> float:
     """Median round trip to a program in a raw terminal of our own."""
     pid, master = pty.fork()
     if pid == 0:
-        os.execv(sys.executable, program("print('up')\n" + _ECHO))
+        os.execv(sys.executable, program(_ECHO))
     try:
         read_until(master, b"up")
-        tty.setraw(master)
         times = []
         for _ in range(ECHOES):
             begin = time.perf_counter()
@@ -97,10 +95,10 @@ def direct_flood() -> float:
 
 
 async def held_echo(link: HolderLink) -> float:
-    await link.start(StartPlan(program("print('up')\n" + _ECHO), "/", Io.PTY))
-    reader = link.read(Stream.OUT, (await link.status()).offsets[Stream.OUT])
+    status = await link.start(StartPlan(program(_ECHO), "/", Io.PTY))
+    reader = link.read(Stream.OUT, status.offsets[Stream.OUT])
     seen = b""
-    while b"up\r\n" not in seen:
+    while b"up" not in seen:
         seen += (await anext(reader)).data
     times = []
     for _ in range(ECHOES):

@@ -29,6 +29,7 @@ class Book:
     opened_at: float
     relay_id: str = ""
     directory: Directory = field(default_factory=Directory)
+    last_message_id: int = 0
     #: What the deadline task sleeps for; infinite while it does not know, so that all wake it.
     next_deadline: float = math.inf
 
@@ -37,6 +38,7 @@ class Book:
         self.directory = Directory(
             rows.addressee(rows.agent(row)) for row in conn.execute(sql.ALL_AGENTS)
         )
+        self.last_message_id = conn.execute(sql.LAST_MESSAGE).fetchone()[0]
         self.next_deadline = math.inf
 
     def deadline_topics(self, deadline: float) -> list[str]:

@@ -131,8 +131,7 @@ class _Dispatch:
         self._methods = methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        operation = self._methods.get(method)
+        operation = self._methods.get(scope["method"])
         if operation is None:
             raise HTTPException(405, headers={"allow": ", ".join(self._methods)})
         response = await operation.endpoint(Request(scope, receive))

@@ -153,5 +153,5 @@ def _tell_change(conn: sqlite3.Connection, book: Book, old: Agent | None, new: A
 
 def _tell(conn: sqlite3.Connection, book: Book, kind: str, agent: Agent) -> list[str]:
     data = rows.dump({"name": agent.name, "status": agent.status.value})
-    conn.execute(sql.ADD_EVENT, (kind, book.clock(), agent.id, None, data))
+    rows.insert(conn, sql.ADD_EVENTS, [kind, book.clock(), agent.id, None, data])
     return [EVENTS]

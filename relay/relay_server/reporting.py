@@ -129,14 +129,9 @@ def _record(
         "evidence": None if one.evidence is None else one.evidence.model_dump(),
         "next_attempt_at": one.next_attempt_at,
     }
-    conn.execute(
-        sql.ADD_EVENT,
-        (
-            "delivery.receipt",
-            book.clock(),
-            delivery.agent_id,
-            delivery.message_id,
-            rows.dump(data),
-        ),
+    rows.insert(
+        conn,
+        sql.ADD_EVENTS,
+        ["delivery.receipt", book.clock(), delivery.agent_id, delivery.message_id, rows.dump(data)],
     )
     return [EVENTS, message_topic(delivery.message_id)]

@@ -22,7 +22,11 @@ from relay_client.types import (
 from .targets import Addressee
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from pydantic import JsonValue
+
+    from .sql import Insert
 
 # What sqlite3 hands out.
 Row = tuple[Any, ...]
@@ -41,6 +45,16 @@ def parse_delivery_id(relay_id: str, text: str) -> tuple[int, int] | None:
     if found is None or found[3] != relay_id:
         return None
     return int(found[1]), int(found[2])
+
+
+def insert(conn: sqlite3.Connection, into: Insert, values: list[Any]) -> None:
+    """Add rows whose values stand one behind the other in `values`."""
+    start = 0
+    for rows, statement in into.statements:
+        step = rows * into.width
+        while len(values) - start >= step:
+            conn.execute(statement, values[start : start + step])
+            start += step
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ CREATE TABLE deliveries (
     evidence TEXT,
     expires_at REAL                         -- the message's, until a runtime took the delivery
 ) STRICT;
-CREATE INDEX deliveries_by_message ON deliveries (message_id);
+CREATE UNIQUE INDEX deliveries_by_message ON deliveries (message_id, n);
 CREATE INDEX deliveries_by_agent ON deliveries (agent_id, open);
 CREATE INDEX deliveries_by_expiry ON deliveries (expires_at) WHERE expires_at IS NOT NULL;
 

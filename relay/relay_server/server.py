@@ -81,14 +81,21 @@ async def open_relay(
 ) -> AsyncIterator[Relay]:
     """Open the database and keep its deadlines. Raises `database.DatabaseError`."""
     hub = Hub()
+    failure: Exception | None = None
     async with (
         open_store(settings.db_path, hub, stale_ttl_s=settings.stale_ttl_s, clock=clock) as store,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(keep_deadlines, store, hub, clock)
-        yield Relay(create_app(store, hub, settings), store, hub, settings)
-        hub.close()
-        tasks.cancel_scope.cancel()
+        try:
+            yield Relay(create_app(store, hub, settings), store, hub, settings)
+        except Exception as exc:  # noqa: BLE001 (raised again, but not as a group of one)
+            failure = exc
+        finally:
+            hub.close()
+            tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 async def serve(settings: Settings, *, task_status: TaskStatus[str] = TASK_STATUS_IGNORED) -> None:

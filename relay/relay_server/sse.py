@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from itertools import dropwhile
+from itertools import dropwhile, islice
 from typing import TYPE_CHECKING
 
 import anyio
@@ -56,16 +56,17 @@ class Tail:
 
     def after(self, cursor: int) -> list[Frame]:
         """The next page of the log after `cursor`."""
-        if not self._frames:
-            # Whoever comes first decides where the tail begins; older cursors read for themselves.
-            self._frames.extend(self._read(cursor))
-            return list(self._frames)
-        if cursor < self._frames[0].seq - 1:
+        frames = self._frames
+        if not frames or cursor > frames[-1].seq:
+            frames.clear()  # nobody has read for a while: the tail begins where somebody reads now
+            frames.extend(self._read(cursor))
+            return list(frames)
+        if cursor < frames[0].seq - 1:
             return self._read(cursor)
-        if cursor >= self._frames[-1].seq:
-            self._frames.extend(self._read(self._frames[-1].seq))
-        behind = dropwhile(lambda frame: frame.seq <= cursor, self._frames)
-        return [frame for frame, _ in zip(behind, range(PAGE), strict=False)]
+        if cursor == frames[-1].seq:
+            frames.extend(self._read(cursor))
+        behind = dropwhile(lambda frame: frame.seq <= cursor, frames)
+        return list(islice(behind, PAGE))
 
     def _read(self, cursor: int) -> list[Frame]:
         return [encode(event) for event in self._store.events(cursor, PAGE)]

@@ -12,6 +12,7 @@ import secrets
 import sqlite3
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio.to_thread
@@ -67,6 +68,8 @@ class Store:
         self._book = book
         self._hub = hub
         self._reader = writer.reader()
+        # One object: the writer joins calls of the same function.
+        self._send = partial(sending.send, book=book)
 
     @property
     def relay_id(self) -> str:
@@ -93,7 +96,11 @@ class Store:
                 f"the body is {len(new.body.encode())} bytes, at most {MAX_BODY_BYTES} are taken: "
                 "put it into a file and send its path",
             )
-        return await self._write(lambda conn: sending.send(conn, self._book, new))
+        try:
+            sent, _ = await self._writer.run_together(self._send, new, self._announce)
+        except sqlite3.OperationalError as exc:
+            raise _storage_unavailable(exc) from exc
+        return sent
 
     async def report(self, reports: Sequence[NewReceipt]) -> list[ReceiptResult]:
         """Judge and record each report; wakes whoever waits for receipts of these messages."""
@@ -131,9 +138,8 @@ class Store:
     async def _write(self, fn: Callable[[sqlite3.Connection], Change[T]]) -> T:
         try:
             result, _ = await self._writer.run(fn, then=self._announce)
-        except sqlite3.OperationalError as exc:  # disk full, I/O error, locked by a backup
-            logger.error("! write failed: %s", exc, extra={"action": "write_failed"})
-            raise Busy("storage_unavailable", f"the relay cannot write: {exc}", 5) from exc
+        except sqlite3.OperationalError as exc:
+            raise _storage_unavailable(exc) from exc
         return result
 
     def _announce(self, change: Change[object]) -> None:
@@ -273,6 +279,12 @@ def _relay_id(conn: sqlite3.Connection) -> str:
     conn.execute(sql.NAME_RELAY, (secrets.token_hex(4),))
     relay_id: str = conn.execute(sql.RELAY_ID).fetchone()[0]
     return relay_id
+
+
+def _storage_unavailable(exc: sqlite3.OperationalError) -> Busy:
+    """Disk full, I/O error, or locked by a backup."""
+    logger.error("! write failed: %s", exc, extra={"action": "write_failed"})
+    return Busy("storage_unavailable", f"the relay cannot write: {exc}", retry_after=5)
 
 
 def _stats(path: Path, relay_id: str) -> Stats:

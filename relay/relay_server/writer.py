@@ -16,7 +16,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 T = TypeVar("T")
+I = TypeVar("I")
 
 # Beyond this the commit is a small part of the time, and the first caller waits for the last.
 MAX_BATCH = 256
@@ -42,23 +43,40 @@ class WriterClosed(Exception):
         super().__init__("the database is closed")
 
 
-class _Job(Generic[T]):
-    """One call of `run`, on its way through the thread and back."""
+class _Job:
+    """One call of `run` or `run_together`, on its way through the thread and back."""
 
-    __slots__ = ("error", "fn", "future", "result", "then")
-
-    result: T
+    __slots__ = ("error", "fn", "future", "item", "result", "then", "together")
 
     def __init__(
         self,
-        fn: Callable[[sqlite3.Connection], T],
-        then: Callable[[T], object] | None,
-        future: asyncio.Future[T],
+        fn: Callable[..., Any],
+        item: object,
+        together: bool,
+        then: Callable[[Any], object] | None,
+        future: asyncio.Future[Any],
     ) -> None:
         self.fn = fn
+        self.item = item
+        self.together = together
         self.then = then
         self.future = future
+        self.result: Any = None
         self.error: BaseException | None = None
+
+    def run_alone(self, conn: sqlite3.Connection) -> None:
+        """Sets `result`, or `error` when nothing was written; raises what `fn` raises."""
+        if self.together:
+            self.settle(self.fn(conn, [self.item])[0])
+        else:
+            self.result = self.fn(conn)
+
+    def settle(self, outcome: object) -> None:
+        """Take what a function that ran for several returned for this one."""
+        if isinstance(outcome, Exception):
+            self.error = outcome
+        else:
+            self.result = outcome
 
 
 class Writer:
@@ -109,7 +127,7 @@ class Writer:
         self._stale = reload is not None
         self._conn: sqlite3.Connection
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[_Job[Any] | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._queued = 0
         self._room = anyio.Event()
         self._closing = False
@@ -130,14 +148,46 @@ class Writer:
         cancelled meanwhile; it must not raise. Cancelling the caller does not cancel `fn`: all of
         it is committed, or nothing. Raises what `fn` raised, `WriterClosed`, or `sqlite3.Error`.
         """
+        if self._queued >= MAX_QUEUED or self._closing:
+            await self._wait_for_room()
+        result: T = await self._submit(fn, None, False, then)
+        return result
+
+    async def run_together(
+        self,
+        fn: Callable[[sqlite3.Connection, Sequence[I]], Sequence[T | Exception]],
+        item: I,
+        then: Callable[[T], object] | None = None,
+    ) -> T:
+        """Like `run`, for writes of one kind that are cheaper together than one by one.
+
+        Calls with the same `fn` (the same object) that wait one behind the other become one call
+        of it. It returns one outcome per item, in order; an exception among them goes to its caller
+        alone, and `fn` must not have written anything for that item. If `fn` raises, everything is
+        undone and each item tried by itself.
+        """
+        if self._queued >= MAX_QUEUED or self._closing:
+            await self._wait_for_room()
+        result: T = await self._submit(fn, item, True, then)
+        return result
+
+    async def _wait_for_room(self) -> None:
         while self._queued >= MAX_QUEUED and not self._closing:
             await self._room.wait()
         if self._closing:
             raise WriterClosed
-        future: asyncio.Future[T] = self._loop.create_future()
+
+    def _submit(
+        self,
+        fn: Callable[..., Any],
+        item: object,
+        together: bool,
+        then: Callable[[Any], object] | None,
+    ) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = self._loop.create_future()
         self._queued += 1
-        self._queue.put(_Job(fn, then, future))
-        return await future
+        self._queue.put(_Job(fn, item, together, then, future))
+        return future
 
     @property
     def full(self) -> bool:
@@ -170,7 +220,7 @@ class Writer:
 
     # Event loop: called by the thread.
 
-    def _settle(self, jobs: list[_Job[Any]]) -> None:
+    def _settle(self, jobs: list[_Job]) -> None:
         self._queued -= len(jobs)
         for job in jobs:
             if job.error is None:
@@ -199,7 +249,7 @@ class Writer:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._ended.set)
 
-    def _take(self) -> list[_Job[Any]]:
+    def _take(self) -> list[_Job]:
         """What is queued now; waits for the first. Empty after the last."""
         first = self._queue.get()
         if first is None:
@@ -213,7 +263,7 @@ class Writer:
             jobs.append(job)
         return jobs
 
-    def _commit(self, jobs: list[_Job[Any]]) -> None:
+    def _commit(self, jobs: list[_Job]) -> None:
         """Run `jobs` in one transaction; each ends with a result or an error. Never raises."""
         conn = self._conn
         try:
@@ -240,30 +290,47 @@ class Writer:
             if self._conn.in_transaction:
                 self._conn.execute("ROLLBACK")
 
-    def _run_all(self, jobs: list[_Job[Any]]) -> bool:
-        """Run without savepoints, which cost a tenth of a small job. False: undo and run each.
-
-        A function that raised before it wrote anything needs no undoing.
-        """
-        conn = self._conn
-        for job in jobs:
-            before = conn.total_changes
-            try:
-                job.result = job.fn(conn)
-            except BaseException as exc:  # noqa: BLE001 (it is handed to the caller)
-                job.error = exc
-                if conn.total_changes != before or not conn.in_transaction:
-                    return False
+    def _run_all(self, jobs: list[_Job]) -> bool:
+        """Run without savepoints, which cost a tenth of a small job. False: undo and run each."""
+        start = 0
+        while start < len(jobs):
+            end = start + 1
+            first = jobs[start]
+            while first.together and end < len(jobs) and jobs[end].fn is first.fn:
+                end += 1
+            if not (self._run_group(jobs[start:end]) if end - start > 1 else self._run_one(first)):
+                return False
+            start = end
         return True
 
-    def _run_each(self, jobs: list[_Job[Any]]) -> None:
+    def _run_one(self, job: _Job) -> bool:
+        """A function that raised before it wrote anything needs no undoing."""
+        conn = self._conn
+        before = conn.total_changes
+        try:
+            job.run_alone(conn)
+        except BaseException as exc:  # noqa: BLE001 (it is handed to the caller)
+            job.error = exc
+            return conn.total_changes == before and conn.in_transaction
+        return True
+
+    def _run_group(self, jobs: list[_Job]) -> bool:
+        try:
+            outcomes = jobs[0].fn(self._conn, [job.item for job in jobs])
+            for job, outcome in zip(jobs, outcomes, strict=True):
+                job.settle(outcome)
+        except BaseException:  # noqa: BLE001 (which of them it was is found by running each)
+            return False
+        return True
+
+    def _run_each(self, jobs: list[_Job]) -> None:
         """Run each in a savepoint of its own."""
         conn = self._conn
         for job in jobs:
             job.error = None
             conn.execute("SAVEPOINT job")
             try:
-                job.result = job.fn(conn)
+                job.run_alone(conn)
             except BaseException as exc:
                 job.error = exc
                 if not conn.in_transaction:  # SQLite gave up the whole transaction (disk full)

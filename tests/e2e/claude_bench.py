@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from relay_drivers.claude import harness
-from relay_runtime.contract import Approval
+from relay_runtime.contract import Approval, Entry
 from relay_runtime.events import Idle
 from relay_runtime.testing.driver_bench import DriverBench
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from relay_runtime.contract import SessionSpec
-    from relay_runtime.events import Event
 
 NEW, OLD = "2.1.330", "2.1.197"
 E = TypeVar("E")
@@ -47,9 +46,13 @@ async def converse(bench: DriverBench, text: str) -> str:
     return write_id
 
 
+async def again(bench: DriverBench, write_id: str) -> None:
+    """Hand in a write that is proven absent: the same id and text, under a new number."""
+    old = bench.injections[write_id]
+    seq = max(injection.seq for injection in bench.injections.values()) + 1
+    bench.injections[write_id] = replace(old, seq=seq, entry=Entry.NEXT_TURN)
+    await bench.reinject(write_id)
+
+
 def of(bench: DriverBench, kind: type[E]) -> list[E]:
     return [event for event in bench.events if isinstance(event, kind)]
-
-
-def names(events: list[Event]) -> list[str]:
-    return [type(event).__name__ for event in events]

@@ -39,6 +39,11 @@ def newest_cli(request: pytest.FixtureRequest) -> Cli:
     return _installed(request.param)
 
 
+@pytest.fixture
+def newest_clis() -> list[Cli]:
+    return [_installed(name) for name in ("claude", "codex", "opencode")]
+
+
 @pytest.fixture(params=[pin.version for pin in pins_of("claude")])
 def claude_cli(request: pytest.FixtureRequest) -> Cli:
     return _installed("claude", request.param)

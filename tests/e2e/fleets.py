@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import anyio
 
 from relay_runtime.processes import Process, start_ticks
 from relay_runtime.testing.clis import Cli, hermetic_env
@@ -37,9 +40,9 @@ class RealSession:
     work: Path
     environ: dict[str, str]
 
-    async def send(self, body: str, **fields: Json) -> int:
+    async def send(self, body: str) -> int:
         """Send a message to the session; returns its number."""
-        sent = await self.fleet.send(self.name, body, **fields)
+        sent = await self.fleet.send(self.name, body)
         (delivery,) = sent["deliveries"]
         assert delivery["status"] in ("pending", "accepted", "deferred"), delivery
         number: int = sent["message_id"]
@@ -88,9 +91,17 @@ async def fleet_of(folder: Path) -> AsyncIterator[Fleet]:
 
 @asynccontextmanager
 async def real_session(cli: Cli, folder: Path, **spawn: Json) -> AsyncIterator[RealSession]:
-    """A session of `cli` that is ready and idle. `spawn` is laid over what every test wants."""
-    async with run_model_server() as model, fleet_of(folder) as fleet:
-        home = folder / "agent"
+    """A session of `cli` in a fleet of its own."""
+    async with fleet_of(folder) as fleet, spawned(fleet, cli, folder / "agent", **spawn) as session:
+        yield session
+
+
+@asynccontextmanager
+async def spawned(
+    fleet: Fleet, cli: Cli, home: Path, **spawn: Json
+) -> AsyncIterator[RealSession]:
+    """A session that is ready and idle. `spawn` is laid over what every test wants."""
+    async with run_model_server() as model:
         environ = hermetic_env(cli, home, model.url)
         request: dict[str, Json] = {
             "name": cli.name,
@@ -103,6 +114,28 @@ async def real_session(cli: Cli, folder: Path, **spawn: Json) -> AsyncIterator[R
         session = RealSession(fleet, model, cli, info["name"], home / "work", environ)
         await session.idle()
         yield session
+
+
+class Word:
+    """What a tool call of the agent tells the test, through a named pipe that `path` names."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.mkfifo(path)
+
+    async def lines(self, count: int = 1, within_s: float = 30.0) -> list[str]:
+        """The first lines that are written to it. Call it once."""
+        # Open for writing too: it does not end when a writer goes.
+        fd = os.open(self.path, os.O_RDWR | os.O_NONBLOCK)
+        said = b""
+        try:
+            with anyio.fail_after(within_s):
+                while said.count(b"\n") < count:
+                    await anyio.wait_readable(fd)
+                    said += os.read(fd, 4096)
+        finally:
+            os.close(fd)
+        return said.decode().splitlines()
 
 
 def identity(pid: int) -> Process:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+
 from relay_client.client import RelayClient
 
 from .fleets import EVIDENCE, numbered, real_session

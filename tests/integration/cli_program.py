@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pexpect
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 SOON = 60.0
 PROGRAM = str(Path(sys.executable).with_name("relay-runtime"))
 
-Json = dict[str, object]
+#: What a command printed; tests read it freely.
+Json = dict[str, Any]
 
 
 class Program:
@@ -64,7 +65,7 @@ class Program:
         assert done.returncode == code, (done.stdout, done.stderr)
         return cast("Json", json.loads(done.stdout))
 
-    def list(self, *arguments: str) -> list[Json]:
+    def rows(self, *arguments: str) -> list[Json]:
         return cast("list[Json]", self.json(*arguments))
 
     def shell(self, script: str) -> subprocess.CompletedProcess[str]:
@@ -80,6 +81,19 @@ class Program:
             timeout=SOON,
             check=False,
         )
+
+    def until(self, kind: str, **data: object) -> Json:
+        """The first event of this type with these data, of now or of the next seconds."""
+        with self.start("events", "--follow", "--json") as follower:
+            assert follower.stdout is not None
+            try:
+                for line in follower.stdout:
+                    event: Json = json.loads(line)
+                    if event["type"] == kind and data.items() <= event["data"].items():
+                        return event
+            finally:
+                follower.kill()
+        raise AssertionError(f"no {kind} came")
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

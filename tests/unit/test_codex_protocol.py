@@ -7,7 +7,7 @@ from tests.unit.codex_player import NAMES, Player, read, tools
 
 from relay_drivers.codex.approvals import ask
 from relay_drivers.codex.protocol import MAX_TOLD_ITEMS, Thread
-from relay_drivers.codex.read import sub, text
+from relay_drivers.codex.read import Obj, sub, text
 from relay_runtime.contract import Entry
 from relay_runtime.events import (
     ErrorClass,
@@ -66,11 +66,11 @@ def test_a_turn_that_got_no_answer_used_nothing() -> None:
     total = {"inputTokens": 400, "outputTokens": 40, "cachedInputTokens": 0}
     last = {"inputTokens": 100, "outputTokens": 10, "cachedInputTokens": 0}
     thread = player.thread
-    started = {"threadId": thread.conversation, "turn": {"id": "t9"}}
+    started: Obj = {"threadId": thread.conversation, "turn": {"id": "t9"}}
     thread.observe("turn/started", started, 0)
-    usage = {"threadId": thread.conversation, "tokenUsage": {"total": total, "last": last}}
+    usage: Obj = {"threadId": thread.conversation, "tokenUsage": {"total": total, "last": last}}
     thread.observe("thread/tokenUsage/updated", usage, 0)
-    ended = {**started, "turn": {"id": "t9", "status": "failed", "error": {"message": "no"}}}
+    ended: Obj = {**started, "turn": {"id": "t9", "status": "failed", "error": {"message": "no"}}}
     (end,) = [e for e in thread.observe("turn/completed", ended, 0) if isinstance(e, TurnEnded)]
     assert end.usage == Usage()
 
@@ -320,7 +320,7 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(3 * MAX_TOLD_ITEMS):
         item = {"type": "agentMessage", "id": f"i{number}", "text": "x"}
         thread.observe("item/completed", {"threadId": "t", "turnId": "1", "item": item}, 0)
-        ended = {"threadId": "t", "turn": {"id": f"t{number}", "status": "completed"}}
+        ended: Obj = {"threadId": "t", "turn": {"id": f"t{number}", "status": "completed"}}
         thread.observe("turn/completed", ended, 0)
         thread.observe("warning", {"threadId": "t", "message": str(number)}, 0)
     assert len(thread.told) == MAX_TOLD_ITEMS

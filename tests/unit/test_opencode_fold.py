@@ -300,7 +300,11 @@ def test_a_message_that_was_stored_after_the_parent_is_not_proven_yet() -> None:
 
 def test_a_late_update_of_an_answered_message_does_not_make_it_new() -> None:
     fold = Fold(S)
-    turn = [user("w", 1), status("busy"), step("a", 2, message_id("w"), completed=3, finish="stop")]
+    turn: list[Said] = [
+        user("w", 1),
+        status("busy"),
+        step("a", 2, message_id("w"), completed=3, finish="stop"),
+    ]
     feed(fold, [*turn, status("idle")])
     # As after the same message was posted once more: OpenCode then refreshes its time.
     assert feed(fold, [user("w", 9), status("busy"), status("idle")])[-1:] == [Idle()]
@@ -449,7 +453,7 @@ def test_what_a_fold_remembers_is_bounded() -> None:
     fold = Fold(S)
     for number in range(3 * MAX_ANSWERED):
         at = number * 10
-        turn = [
+        turn: list[Said] = [
             user(str(number), at),
             status("busy"),
             step(f"a{number}", at + 1, message_id(str(number))),

@@ -74,6 +74,7 @@ class ClaudeSession(Session):
         self._record = Record(environ, start.state.conversation)
         self._marks: dict[str, int] = {}  # size of the record when a write was handed in
         self._handed_at: dict[str, float] = {}
+        self._idle_said = False  # in this life
         self._busy = anyio.Lock()  # protocol and commit move together
         self._claimed = anyio.Event()
         self._ready = anyio.Event()
@@ -116,9 +117,9 @@ class ClaudeSession(Session):
         await self._ctx.holder.wait_exit()
 
     async def _say_idle(self) -> bool:
-        """After an adoption: whoever missed it needs to hear it again."""
+        """After an adoption: that it is idle is said again, unless what was missed said so."""
         async with self._busy:
-            if self._protocol.state.boundary:
+            if self._protocol.state.boundary and not self._idle_said:
                 await self._commit([Idle()])
         return True
 
@@ -177,6 +178,7 @@ class ClaudeSession(Session):
     async def _commit(self, events: list[Event]) -> None:
         if events:
             await self._ctx.emit(*events, checkpoint=self._checkpoint().to_json())
+            self._idle_said |= any(isinstance(event, Idle) for event in events)
         if self._protocol.state.ready:
             self._ready.set()
         if self._protocol.writes.claims:

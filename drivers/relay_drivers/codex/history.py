@@ -171,7 +171,8 @@ class _Scanner:
         self._wanted = wanted
         self._found = Rollout()
         self._newest = ""
-        self._triggers: dict[str, str] = {}  # turn: the write of ours that started it
+        # Turns and the write of ours that started each, until that write is an item.
+        self._triggers: dict[str, str] = {}
         self._inputs: Counter[str] = Counter()
         self._last_input: dict[str, str] = {}
         self._ended: set[str] = set()
@@ -206,6 +207,8 @@ class _Scanner:
         if text(item, "type") != "UserMessage":
             return
         self._inputs[turn_id] -= 1
+        if text(item, "client_id") == self._triggers.get(turn_id):
+            del self._triggers[turn_id]
         if self._wanted is not None and text(item, "client_id") == self._wanted:
             self._found.evidence = Evidence(EVIDENCE, text(item, "id"), turn_id)
 
@@ -217,8 +220,8 @@ class _Scanner:
                 if self._wanted is not None and self._triggers.get(turn_id) == self._wanted:
                     reference = self._last_input[turn_id]
                     self._found.evidence = Evidence(EVIDENCE, reference, turn_id)
-        # Only the last turn can hold a write that is in doubt now, and there the first message is
-        # that of whoever started it.
+        # Only the last turn can hold a write that is in doubt now, and there one message is that of
+        # the write which started it.
         known = 1 if self._newest in self._triggers else 0
         self._found.orphan = orphans.get(self._newest, 0) > known
         return self._found

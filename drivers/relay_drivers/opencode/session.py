@@ -59,6 +59,8 @@ RECONNECT_S, RECONNECT_MAX_S = 0.05, 2.0
 UNREACHABLE_AFTER = 10
 #: The kernel closes a dead process's connections at once; a child that inherited one does not.
 LAST_WORDS_S = 1.0
+#: Whoever adopts a session asks at once; connecting and catching up takes some 0.1 s.
+CONNECTED_S = 10.0
 #: An abort takes effect in 0.3 s, but one sent while a turn is still being set up has none.
 INTERRUPT_S, INTERRUPT_TRIES = 5.0, 3
 #: Disposing takes 0.3 s. What it does not end, the holder kills.
@@ -151,6 +153,7 @@ class OpencodeSession(Session):
                     self._listening = listening
                     await self._catch_up(api, fold, listening)
                     self._caught_up.set()
+                    self._tell()
                     failures = 0
                     async for batch in listening:
                         await self._take(api, fold, [e for said in batch for e in fold.feed(said)])
@@ -264,7 +267,7 @@ class OpencodeSession(Session):
     async def receive_message(self, injection: Injection) -> Receipt:
         if self._draining:
             return Receipt(Handed.DEFERRED, "the session is being released")
-        api, fold = self._connected()
+        api, fold = await self._connected()
         text = injection.text.encode("utf-8", "replace")
         if len(text) > self.capabilities.max_input_bytes:
             limit = self.capabilities.max_input_bytes
@@ -298,7 +301,7 @@ class OpencodeSession(Session):
     async def settle(self, write_id: str) -> Settlement:
         message = message_id(write_id)
         try:
-            api, fold = self._connected()
+            api, fold = await self._connected()
             found = read_message(await api.get(f"/session/{fold.session}/message/{message}"))
             if found is None:
                 return Settlement(Verdict.UNKNOWN, reason="opencode's record cannot be read")
@@ -319,7 +322,7 @@ class OpencodeSession(Session):
         return Settlement(Verdict.ABSENT, reason="the agent has not read it")
 
     async def interrupt(self) -> None:
-        api, fold = self._connected()
+        api, fold = await self._connected()
         for _ in range(INTERRUPT_TRIES):
             await self._ask(api.post(f"/session/{fold.session}/abort"))
             with anyio.move_on_after(INTERRUPT_S):
@@ -327,7 +330,7 @@ class OpencodeSession(Session):
                 return
 
     async def answer(self, request_id: str, allow: bool, message: str | None = None) -> None:
-        api, fold = self._connected()
+        api, fold = await self._connected()
         ask = fold.asks[request_id]
         body: Json
         if not ask.question:
@@ -365,8 +368,11 @@ class OpencodeSession(Session):
 
     # --- inside ---------------------------------------------------------------------------------
 
-    def _connected(self) -> tuple[Api, Fold]:
-        if self._api is None or self._fold is None:
+    async def _connected(self) -> tuple[Api, Fold]:
+        """The server, once what it has to tell was caught up with."""
+        with anyio.move_on_after(CONNECTED_S):
+            await self._until(lambda: self._caught_up.is_set() or self._exited.is_set())
+        if self._api is None or self._fold is None or not self._caught_up.is_set():
             raise HarnessGone("the agent's server is not up")
         return self._api, self._fold
 

@@ -154,6 +154,11 @@ class Fleet:
         assert self._process is not None
         self._serving = anyio.Event()
         self._process.send_signal(signal.SIGTERM)
+        await self.gone()
+
+    async def gone(self) -> None:
+        """Wait until the supervisor has ended, because somebody told it to."""
+        assert self._process is not None
         with anyio.fail_after(UP_S):
             await anyio.to_thread.run_sync(self._process.wait)
         self._process = None

@@ -1,0 +1,141 @@
+"""Send → model request, and spawn → ready: through us, and straight to the same CLI, interleaved.
+
+python bench/delivery.py [claude] [codex] [opencode]
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, cast, get_args
+
+import anyio
+
+from bench.direct import DIRECT
+from relay_runtime.testing.clis import Cli, CliName, find_cli, hermetic_env
+from relay_runtime.testing.fleet import Fleet
+from relay_runtime.testing.model_server import run_model_server
+
+if TYPE_CHECKING:
+    from bench.direct import Agent
+    from relay_runtime.contract import Json
+    from relay_runtime.testing.model_server import ModelServer
+
+MESSAGES = 30  #: of each kind, alternating; the first of each warms up and does not count
+SPAWNS = 5
+ADDED_MS = (10.0, 25.0)  #: what we may add: median, 95th percentile
+SPAWN_MS = 100.0
+
+
+async def bench(name: CliName) -> list[str]:
+    """Table rows for one CLI."""
+    cli = find_cli(name)
+    if cli is None:
+        return [f"{name:10s} not installed: make clis"]
+    with tempfile.TemporaryDirectory(prefix="rr-") as folder:
+        root = Path(folder)
+        async with run_model_server() as model, Fleet(root / "f") as fleet:
+            await fleet.up()
+            direct, ours = await latencies(cli, root, model, fleet)
+            rows = [latency_row(name, direct, ours)]
+            rows.append(spawn_row(name, *await spawns(cli, root, model, fleet)))
+            return rows
+
+
+async def latencies(
+    cli: Cli, root: Path, model: ModelServer, fleet: Fleet
+) -> tuple[list[float], list[float]]:
+    """Milliseconds from the call to the model's request, for MESSAGES of each kind."""
+    direct: list[float] = []
+    ours: list[float] = []
+    request = spawn_request(cli, root / "ours", model.url)
+    session = await fleet.spawn(cli.name, **request)
+    async with DIRECT[cli.name](cli, made(root / "direct"), model.url) as agent:
+        for number in range(MESSAGES + 1):
+            direct.append(await one_direct(agent, model, f"direct-{number}-"))
+            ours.append(await one_of_ours(fleet, session["name"], model, f"ours-{number}-"))
+    return direct[1:], ours[1:]
+
+
+async def one_direct(agent: Agent, model: ModelServer, marker: str) -> float:
+    began = time.time()
+    await agent.write(marker)
+    seen = await model.requests.wait(marker, 60)
+    await agent.idle()
+    return (seen.at - began) * 1000
+
+
+async def one_of_ours(fleet: Fleet, name: str, model: ModelServer, marker: str) -> float:
+    cursor = max((event["cursor"] for event in await fleet.events(name)), default=0)
+    began = time.time()
+    await fleet.send(name, marker)
+    seen = await model.requests.wait(marker, 60)
+    await fleet.wait_event(name, "session.idle", since=cursor)
+    return (seen.at - began) * 1000
+
+
+async def spawns(
+    cli: Cli, root: Path, model: ModelServer, fleet: Fleet
+) -> tuple[list[float], list[float]]:
+    """Milliseconds from the call to readiness; each in a home that was used before."""
+    direct: list[float] = []
+    ours: list[float] = []
+    for number in range(SPAWNS + 1):
+        async with DIRECT[cli.name](cli, root / "direct", model.url) as agent:
+            direct.append(agent.ready_s * 1000)
+        request = spawn_request(cli, root / "ours", model.url)
+        began = time.perf_counter()
+        session = await fleet.spawn(cli.name, name=f"{cli.name}-s{number}", **request)
+        ours.append((time.perf_counter() - began) * 1000)
+        await fleet.order(session["name"], "release", force=True)
+    return direct[1:], ours[1:]
+
+
+def spawn_request(cli: Cli, home: Path, url: str) -> dict[str, Json]:
+    environ = hermetic_env(cli, made(home), url)
+    return {"environ": environ, "cwd": str(home / "work"), "approval": "open"}
+
+
+def made(path: Path) -> Path:
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def latency_row(name: str, direct: list[float], ours: list[float]) -> str:
+    p50 = statistics.median(ours) - statistics.median(direct)
+    p95 = at95(ours) - at95(direct)
+    verdict = "ok" if p50 <= ADDED_MS[0] and p95 <= ADDED_MS[1] else "OVER"
+    return (
+        f"{name:10s} send→request  direct {statistics.median(direct):7.1f}/{at95(direct):7.1f} ms"
+        f"   ours {statistics.median(ours):7.1f}/{at95(ours):7.1f} ms"
+        f"   added {p50:6.1f}/{p95:6.1f} ms (limit {ADDED_MS[0]:g}/{ADDED_MS[1]:g})  {verdict}"
+    )
+
+
+def spawn_row(name: str, direct: list[float], ours: list[float]) -> str:
+    added = statistics.median(ours) - statistics.median(direct)
+    verdict = "ok" if added <= SPAWN_MS else "OVER"
+    return (
+        f"{name:10s} spawn→ready   direct {statistics.median(direct):7.1f}         ms"
+        f"   ours {statistics.median(ours):7.1f}         ms"
+        f"   added {added:6.1f}        ms (limit {SPAWN_MS:g})     {verdict}"
+    )
+
+
+def at95(values: list[float]) -> float:
+    return statistics.quantiles(values, n=20)[-1]
+
+
+async def main(names: list[str]) -> None:
+    wanted = [name for name in get_args(CliName) if not names or name in names]
+    print("median/95th percentile of", MESSAGES, "messages; spawn: median of", SPAWNS)
+    for name in wanted:
+        for row in await bench(cast("CliName", name)):
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    anyio.run(main, sys.argv[1:])
