@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
-from pydantic import ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from relay_client.types import (
     FINAL,
     MAX_BODY_BYTES,
     MAX_ID,
-    MAX_WAIT_S,
-    Agent,
     AgentRegistration,
-    AgentStatus,
     Cursor,
-    DeliveryBatch,
     DeliveryStatus,
     Health,
     Heartbeat,
     HeartbeatResult,
-    Inbox,
     Label,
-    Message,
-    Name,
     NewMessage,
     NewReceipts,
-    Number,
     ReceiptResults,
     Receipts,
-    RelayEvent,
-    Request,
     RuntimeHeartbeat,
-    SendResult,
-    Stats,
 )
 from relay_client.version import VERSION
 
 from .asgi import header, read_body
 from .errors import BadRequest, Busy, Conflict
 from .hub import message_topic, runtime_topic
-from .openapi import Operation, describe, query, read, reply, require_json
+from .openapi import describe, query, read, reply, require_json
+from .operations import operations
+from .queries import (
+    AgentFilter,
+    CapabilityFilter,
+    DeliveriesQuery,
+    EventsQuery,
+    InboxQuery,
+    ReceiptsQuery,
+    ThreadQuery,
+)
 from .sse import EventStream, Tail
 
 if TYPE_CHECKING:
@@ -56,59 +53,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PREFIX = "/api"
 # JSON may write each byte of a body as \\u00XX, six bytes; the rest of a message is small.
 MAX_MESSAGE_REQUEST_BYTES = 6 * MAX_BODY_BYTES + 256 * 1024
 # A report of a thousand receipts with long reasons.
 MAX_RECEIPTS_REQUEST_BYTES = 8 * 1024 * 1024
-MAX_PAGE = 500
-
-Wait = Annotated[float, Field(ge=0, le=MAX_WAIT_S)]
-Limit = Annotated[int, Field(ge=1, le=MAX_PAGE)]
-
-
-class AgentFilter(Request):
-    tag: str | None = None
-    machine: str | None = None
-    status: AgentStatus | None = None
-    capability: str | None = None
-    label: str | None = None
-    runtime: str | None = None
-
-
-class CapabilityFilter(Request):
-    capability: Name
-
-
-class InboxQuery(Request):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
-
-    agent: Name = Field(alias="for")
-    unread: bool = False
-    after: Number = 0
-    limit: Limit = 100
-
-
-class ThreadQuery(Request):
-    after: Number = 0  #: a message of the thread
-    limit: Limit = 100
-
-
-class DeliveriesQuery(Request):
-    after: Number = 0
-    wait_s: Wait = 0.0
-    limit: Limit = 100
-
-
-class ReceiptsQuery(Request):
-    until: Literal["accepted", "delivered"] | None = None
-    wait_s: Wait = 0.0
-
-
-class EventsQuery(Request):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
-
-    agent: Name | None = Field(default=None, alias="for")
-    after: Number | None = None  #: without a cursor the stream begins now
 
 
 class Api:
@@ -118,7 +67,10 @@ class Api:
         self._store = store
         self._hub = hub
         self._tail = Tail(store)
-        self._document = describe(self.table(), title="Agent relay", version=VERSION, prefix="/api")
+        self.operations = operations(self)  #: paths are below `PREFIX`
+        self._document = describe(
+            self.operations, title="Agent relay", version=VERSION, prefix=PREFIX
+        )
 
     # Agents.
 
@@ -249,195 +201,6 @@ class Api:
                     raise Busy("stopping", "the relay is stopping: connect again later")
                 await watch.wait(left)
 
-    def table(self) -> list[Operation]:
-        """Every operation; paths are below `/api`."""
-        return [
-            *self._agent_operations(),
-            *self._message_operations(),
-            *self._runtime_operations(),
-            *self._relay_operations(),
-        ]
-
-    def _agent_operations(self) -> list[Operation]:
-        return [
-            Operation(
-                "POST",
-                "/agents",
-                self.register_agent,
-                "Register or update an agent",
-                body=AgentRegistration,
-                response=Agent,
-                errors=_BODY,
-            ),
-            Operation(
-                "GET",
-                "/agents",
-                self.list_agents,
-                "List agents",
-                query=AgentFilter,
-                response=Agent,
-                many=True,
-                errors=_QUERY,
-            ),
-            Operation(
-                "GET",
-                "/agents/find",
-                self.find_agents,
-                "Find agents by capability",
-                query=CapabilityFilter,
-                response=Agent,
-                many=True,
-                errors=_QUERY,
-            ),
-            Operation(
-                "GET", "/agents/{id}", self.get_agent, "Get an agent", response=Agent, errors=_ONE
-            ),
-            Operation(
-                "DELETE",
-                "/agents/{id}",
-                self.remove_agent,
-                "Remove an agent; what no runtime has taken for it fails",
-                status=204,
-                errors=_ONE,
-            ),
-            Operation(
-                "POST",
-                "/agents/{id}/heartbeat",
-                self.heartbeat_agent,
-                "Say that an agent lives",
-                body=Heartbeat,
-                response=Agent,
-                errors=(*_ONE, *_BODY),
-            ),
-            Operation(
-                "PATCH",
-                "/agents/{id}/label",
-                self.label_agent,
-                "Set or remove an agent's label",
-                body=Label,
-                response=Agent,
-                errors=(*_ONE, *_BODY),
-            ),
-        ]
-
-    def _message_operations(self) -> list[Operation]:
-        return [
-            Operation(
-                "POST",
-                "/messages",
-                self.send_message,
-                "Send a message; 200 when the idempotency key was used before",
-                body=NewMessage,
-                response=SendResult,
-                status=201,
-                errors=(404, 409, *_BODY),
-            ),
-            Operation(
-                "GET",
-                "/messages",
-                self.poll_inbox,
-                "Poll an agent's inbox",
-                query=InboxQuery,
-                response=Inbox,
-                errors=(404, 409, *_QUERY),
-            ),
-            Operation(
-                "GET",
-                "/messages/cursor",
-                self.get_cursor,
-                "The cursor to poll from for what comes next",
-                response=Cursor,
-                errors=_ANY,
-            ),
-            Operation(
-                "GET",
-                "/messages/{id}",
-                self.get_message,
-                "Get a message",
-                response=Message,
-                errors=_ONE,
-            ),
-            Operation(
-                "GET",
-                "/messages/{id}/thread",
-                self.get_thread,
-                "Get the thread that a message is in",
-                query=ThreadQuery,
-                response=Message,
-                many=True,
-                errors=(*_ONE, *_QUERY),
-            ),
-            Operation(
-                "GET",
-                "/messages/{id}/receipts",
-                self.get_receipts,
-                "Get a message's receipts; waits until all its deliveries got that far",
-                query=ReceiptsQuery,
-                response=Receipts,
-                errors=(*_ONE, *_QUERY),
-            ),
-        ]
-
-    def _runtime_operations(self) -> list[Operation]:
-        return [
-            Operation(
-                "POST",
-                "/receipts",
-                self.report_receipts,
-                "Report receipts; each is judged by itself",
-                body=NewReceipts,
-                response=ReceiptResults,
-                errors=_BODY,
-            ),
-            Operation(
-                "GET",
-                "/runtimes/{id}/deliveries",
-                self.get_deliveries,
-                "Wait for deliveries to a runtime's agents",
-                query=DeliveriesQuery,
-                response=DeliveryBatch,
-                errors=(409, *_QUERY),
-            ),
-            Operation(
-                "POST",
-                "/runtimes/{id}/heartbeat",
-                self.heartbeat_runtime,
-                "Say how a runtime's agents are",
-                body=RuntimeHeartbeat,
-                response=HeartbeatResult,
-                errors=_BODY,
-            ),
-        ]
-
-    def _relay_operations(self) -> list[Operation]:
-        return [
-            Operation(
-                "GET",
-                "/events",
-                self.stream_events,
-                "Stream events from a cursor or from now on; resumes with Last-Event-ID",
-                query=EventsQuery,
-                response=RelayEvent,
-                errors=(409, *_QUERY),
-                media_type="text/event-stream",
-            ),
-            Operation("GET", "/stats", self.get_stats, "Counts", response=Stats, errors=_ANY),
-            Operation(
-                "GET",
-                "/health",
-                self.get_health,
-                "Whether the relay answers; needs no token",
-                response=Health,
-                errors=(403,),
-            ),
-            Operation("GET", "/openapi.json", self.get_openapi, "This description", errors=_ANY),
-        ]
-
-
-_ANY = (401, 403, 503)
-_ONE = (*_ANY, 404)
-_QUERY = (*_ANY, 422)
-_BODY = (*_ANY, 413, 415, 422)
 
 _WELL_ON = frozenset(DeliveryStatus) - {DeliveryStatus.PENDING}
 

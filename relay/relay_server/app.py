@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route, Router
 
-from .api import Api
+from .api import PREFIX, Api
 from .asgi import answer_json
 from .auth import Guard
 from .boundary import Boundary
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from .settings import Settings
     from .store import Store
 
-PREFIX = "/api"
 # Long polls and streams count too. Each is a task and a socket; twice this many files is a common
 # limit of a process.
 MAX_REQUESTS = 512
@@ -36,7 +35,7 @@ class Entry:
         health = Route("/health", api.get_health)
         document = Route("/openapi.json", api.get_openapi)
         self._router = Router(
-            [*bind(api.table(), PREFIX), health, document], redirect_slashes=False
+            [*bind(api.operations, PREFIX), health, document], redirect_slashes=False
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from relay_client.types import (
     Agent,
-    Delivery,
     DeliveryState,
     DeliveryStatus,
     Evidence,
@@ -152,23 +151,11 @@ def message(row: Row) -> Message:
     )
 
 
-def inbox_message(relay_id: str, row: Row) -> tuple[int, InboxMessage]:
-    """From `INBOX`: the cursor and the message."""
-    seq, n, status, *columns = row
-    told = dict(message(tuple(columns)))
-    return seq, InboxMessage(
-        **told, delivery_id=delivery_id(relay_id, columns[0], n), status=status
-    )
-
-
-def delivery(relay_id: str, row: Row) -> Delivery:
-    """From `RUNTIME_DELIVERIES`."""
-    seq, n, agent_id, *columns = row
-    return Delivery(
-        delivery_id=delivery_id(relay_id, columns[0], n),
-        seq=seq,
-        agent_id=agent_id,
-        message=message(tuple(columns)),
+def inbox_message(relay_id: str, n: int, status: str, message: Message) -> InboxMessage:
+    return InboxMessage(
+        **dict(message),
+        delivery_id=delivery_id(relay_id, message.id, n),
+        status=DeliveryStatus(status),
     )
 
 

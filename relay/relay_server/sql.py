@@ -69,8 +69,9 @@ OLDEST_SIGN_OF_LIFE = "SELECT min(last_seen_at) FROM agents WHERE status != 'off
 
 # --- messages -------------------------------------------------------------------------------------
 
-MESSAGE_COLUMNS = "m.id, m.sender, m.target, m.body, m.thread_id, m.mode, m.trace_id,"
-MESSAGE_COLUMNS += " m.created_at, m.expires_at, m.meta"
+MESSAGE_COLUMNS = (
+    "id, sender, target, body, thread_id, mode, trace_id, created_at, expires_at, meta"
+)
 ADD_MESSAGES = _insert(
     "messages",
     "id",
@@ -87,17 +88,17 @@ ADD_MESSAGES = _insert(
 )
 # The highest id ever given out, also when that message is gone.
 LAST_MESSAGE = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'messages'"
-MESSAGE = f"SELECT {MESSAGE_COLUMNS} FROM messages m WHERE m.id = ?"
+MESSAGE = f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE id = ?"
 # What a sender sent with a key before.
 MESSAGE_BY_KEY = f"""
-    SELECT {MESSAGE_COLUMNS} FROM messages m WHERE m.sender = ? AND m.idempotency_key = ?
+    SELECT {MESSAGE_COLUMNS} FROM messages WHERE sender = ? AND idempotency_key = ?
 """
 # The first message of the thread that a message belongs to.
 THREAD_OF = "SELECT coalesce(thread_id, id) FROM messages WHERE id = ?"
 # A thread from its first message on, after a message of it.
-THREAD = f"""
-    SELECT {MESSAGE_COLUMNS} FROM messages m
-    WHERE (m.id = :id OR m.thread_id = :id) AND m.id > :after ORDER BY m.id LIMIT :limit
+THREAD = """
+    SELECT id FROM messages WHERE (id = :id OR thread_id = :id) AND id > :after
+    ORDER BY id LIMIT :limit
 """
 
 # --- deliveries -----------------------------------------------------------------------------------
@@ -119,14 +120,12 @@ SET_DELIVERY = """
     WHERE seq = ?
 """
 # Work for a runtime after its cursor: what is not final, and not about to be swept as expired.
-RUNTIME_DELIVERIES = f"""
-    SELECT d.seq, d.n, d.agent_id, {MESSAGE_COLUMNS}
-    FROM (
-        SELECT seq, n, agent_id, message_id FROM deliveries
-        WHERE agent_id IN (SELECT id FROM agents WHERE runtime_id = :runtime)
-          AND open = 1 AND seq > :after AND (expires_at IS NULL OR expires_at > :now)
-        ORDER BY seq LIMIT :limit) d
-    JOIN messages m ON m.id = d.message_id ORDER BY d.seq
+# Here and below the messages are read one by one afterwards, until an answer is large enough.
+RUNTIME_DELIVERIES = """
+    SELECT seq, n, agent_id, message_id FROM deliveries
+    WHERE agent_id IN (SELECT id FROM agents WHERE runtime_id = :runtime)
+      AND open = 1 AND seq > :after AND (expires_at IS NULL OR expires_at > :now)
+    ORDER BY seq LIMIT :limit
 """
 _INBOX = """
     SELECT * FROM (
@@ -135,14 +134,10 @@ _INBOX = """
           AND (expires_at IS NULL OR expires_at > :now)
         ORDER BY seq LIMIT :limit)
 """
-_INBOX_MESSAGES = f"""
-    SELECT d.seq, d.n, d.status, {MESSAGE_COLUMNS}
-    FROM (%s) d JOIN messages m ON m.id = d.message_id ORDER BY d.seq LIMIT :limit
-"""
 # An agent's messages that are not final.
-UNREAD_INBOX = _INBOX_MESSAGES % (_INBOX % 1)
+UNREAD_INBOX = _INBOX % 1
 # All of an agent's messages: two walks along the index, each bounded, not one over its history.
-INBOX = _INBOX_MESSAGES % f"{_INBOX % 1} UNION ALL {_INBOX % 0}"
+INBOX = f"{_INBOX % 1} UNION ALL {_INBOX % 0} ORDER BY seq LIMIT :limit"
 LAST_DELIVERY = "SELECT coalesce(max(seq), 0) FROM deliveries"
 # Not taken by any runtime yet, oldest first.
 PENDING_OF_AGENT = """

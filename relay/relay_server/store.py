@@ -19,6 +19,7 @@ import anyio.to_thread
 
 from relay_client.types import (
     MAX_BODY_BYTES,
+    Delivery,
     DeliveryBatch,
     Inbox,
     Receipts,
@@ -33,7 +34,7 @@ from .errors import Busy, Conflict, NotFound, TooLarge
 from .writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from relay_client.types import (
@@ -168,22 +169,26 @@ class Store:
         return rows.message(row)
 
     def thread(self, message_id: int, after: int, limit: int) -> list[Message]:
-        """The whole thread that the message is in, oldest first, after message `after`."""
+        """The whole thread that the message is in, oldest first, after message `after`.
+
+        Raises `NotFound` (unknown_message). This and the next two stop at `MAX_ANSWER_BYTES`.
+        """
         first = self.message(message_id).thread_id or message_id
-        found = self._reader.execute(sql.THREAD, {"id": first, "after": after, "limit": limit})
-        return list(_fitting((rows.message(row) for row in found), lambda message: message))
+        values = {"id": first, "after": after, "limit": limit}
+        found = self._reader.execute(sql.THREAD, values).fetchall()
+        return [message for message, _ in self._fitting((one, None) for (one,) in found)]
 
     def inbox(self, agent_id: str, unread: bool, after: int, limit: int) -> Inbox:
         """Messages for an agent. Raises `NotFound` (unknown_agent), `Conflict` (unknown_cursor)."""
         self.agent(agent_id)
         query = sql.UNREAD_INBOX if unread else sql.INBOX
         values = {"agent": agent_id, "after": after, "limit": limit, "now": self._book.clock()}
-        found = (
-            rows.inbox_message(self.relay_id, row) for row in self._reader.execute(query, values)
-        )
-        entries = list(_fitting(found, lambda entry: entry[1]))
-        cursor = entries[-1][0] if entries else self._known_cursor(after)
-        return Inbox(messages=[message for _, message in entries], cursor=cursor)
+        found = self._reader.execute(query, values).fetchall()
+        cursor, messages = self._known_cursor(after) if not found else after, []
+        for message, (seq, n, status) in self._fitting((row[3], row[:3]) for row in found):
+            cursor = seq
+            messages.append(rows.inbox_message(self.relay_id, n, status, message))
+        return Inbox(messages=messages, cursor=cursor)
 
     def deliveries(self, runtime_id: str, after: int, limit: int) -> DeliveryBatch:
         """Work for a runtime after its cursor. Raises `Conflict` (unknown_cursor)."""
@@ -193,13 +198,23 @@ class Store:
             "limit": limit,
             "now": self._book.clock(),
         }
-        found = (
-            rows.delivery(self.relay_id, row)
-            for row in self._reader.execute(sql.RUNTIME_DELIVERIES, values)
-        )
-        batch = list(_fitting(found, lambda delivery: delivery.message))
-        cursor = batch[-1].seq if batch else self._known_cursor(after)
+        found = self._reader.execute(sql.RUNTIME_DELIVERIES, values).fetchall()
+        cursor, batch = self._known_cursor(after) if not found else after, []
+        for message, (seq, n, agent_id) in self._fitting((row[3], row[:3]) for row in found):
+            cursor = seq
+            name = rows.delivery_id(self.relay_id, message.id, n)
+            batch.append(Delivery(delivery_id=name, seq=seq, agent_id=agent_id, message=message))
         return DeliveryBatch(deliveries=batch, cursor=cursor, relay_id=self.relay_id)
+
+    def _fitting(self, found: Iterable[tuple[int, T]]) -> Iterator[tuple[Message, T]]:
+        """The messages of the ids found, until an answer is large enough; always the first."""
+        size = 0
+        for message_id, columns in found:
+            if size > MAX_ANSWER_BYTES:
+                return
+            message = self.message(message_id)
+            size += len(message.body)
+            yield message, columns
 
     def cursor(self) -> int:
         """The newest delivery: the cursor of one who wants only what comes next."""
@@ -300,16 +315,6 @@ def _stats(path: Path, relay_id: str) -> Stats:
         )
     finally:
         conn.close()
-
-
-def _fitting(found: Iterable[T], message_of: Callable[[T], Message]) -> Iterable[T]:
-    """`found` until an answer is large enough; always the first."""
-    size = 0
-    for item in found:
-        yield item
-        size += len(message_of(item).body)
-        if size > MAX_ANSWER_BYTES:
-            return
 
 
 __all__ = ["MAX_ANSWER_BYTES", "Store", "open_store"]

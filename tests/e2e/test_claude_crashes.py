@@ -208,6 +208,7 @@ async def test_after_a_kill_the_same_conversation_goes_on_and_knows_what_was_in_
         one = await converse(bench, "hello MARK-1")
         two = await bench.inject("hello MARK-2")
         await bench.wait_for(Proven)
+        await model_server.requests.wait("MARK-2")
         await bench.kill_agent()
         dead = [await bench.session.settle(write_id) for write_id in (one, two)]
         assert [s.verdict for s in dead] == [Verdict.PRESENT] * 2

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from .cli_program import SOON
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -24,11 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reply:
-    """`body` is JSON, or bytes as they are. `cut`: the connection is lost after it."""
+    """`body` is JSON, or bytes as they are. `cut`: the connection is lost after it.
+
+    `hold`: it never comes; the caller has to leave.
+    """
 
     body: object = field(default_factory=dict)
     status: int = 200
     cut: bool = False
+    hold: bool = False
 
 
 @dataclass
@@ -37,6 +43,13 @@ class Double:
 
     replies: dict[str, list[Reply]] = field(default_factory=dict)
     requests: list[tuple[str, bytes]] = field(default_factory=list)
+    _news: threading.Condition = field(default_factory=threading.Condition)
+
+    def wait_for(self, request: str) -> None:
+        """Until a request came that begins so."""
+        with self._news:
+            came = lambda: any(seen.startswith(request) for seen, _ in self.requests)
+            assert self._news.wait_for(came, SOON), f"no {request} came: {self.requests}"
 
     def on(self, request: str, *replies: Reply) -> None:
         self.replies[request] = list(replies)
@@ -55,8 +68,13 @@ class Double:
             more = event.get("more_body", False)
         request = f"{scope['method']} {scope['path']}"
         query = scope["query_string"].decode()
-        self.requests.append((f"{request}?{query}" if query else request, content))
+        with self._news:
+            self.requests.append((f"{request}?{query}" if query else request, content))
+            self._news.notify_all()
         reply = self._next(request)
+        if reply.hold:
+            await receive()  # until the caller has gone
+            return
         body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         await send({"type": "http.response.start", "status": reply.status, "headers": []})
         await send({"type": "http.response.body", "body": body, "more_body": reply.cut})

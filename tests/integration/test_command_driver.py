@@ -371,6 +371,7 @@ async def test_a_program_that_is_gone_defers_what_it_did_not_get(tmp_path: Path)
         await session.wait_for(Idle)
         await session.reinject(write_id)
         await session.wait_for(Proven)
+        await session.wait_for(Idle)
         assert taken(log) == [message(1)]
 
 
@@ -392,6 +393,7 @@ async def test_a_persons_draft_defers_messages_and_survives(tmp_path: Path) -> N
             await session.wait_for(Idle)
         await session.reinject(write_id)
         await session.wait_for(Proven)
+        await session.wait_for(Idle)
         assert taken(log) == ["half a thought", message(1)]
 
 

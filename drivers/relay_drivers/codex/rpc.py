@@ -80,7 +80,7 @@ class Peer:
         self._calls: dict[int, _Call] = {}
         self._numbers = 0
         self._lost: str | None = None
-        self._send, self._receive = anyio.create_memory_object_stream[Message](MAX_INBOX)
+        self._news, self.inbox = anyio.create_memory_object_stream[Message](MAX_INBOX)
 
     async def call(self, method: str, params: Obj, within: float = CALL_S) -> Obj:
         """The result. Raises `CallRefused`; after `HarnessGone` it is unknown what was done."""
@@ -114,7 +114,7 @@ class Peer:
         For one reader, and safe to cancel.
         """
         try:
-            first = await self._receive.receive()
+            first = await self.inbox.receive()
         except anyio.EndOfStream:
             return []
         return [first, *self._waiting(MAX_BATCH - 1)]
@@ -127,7 +127,7 @@ class Peer:
         messages: list[Message] = []
         try:
             while len(messages) < limit:
-                messages.append(self._receive.receive_nowait())
+                messages.append(self.inbox.receive_nowait())
         except (anyio.WouldBlock, anyio.EndOfStream):
             pass
         return messages
@@ -152,7 +152,7 @@ class Peer:
             self._lost = f"more than {MAX_INBOX} messages of codex were not read"
         finally:
             self._lost = self._lost or "the connection to codex was closed"
-            self._send.close()
+            self._news.close()
             for call in self._calls.values():
                 call.done.set()
 
@@ -162,7 +162,7 @@ class Peer:
         if method:
             request = rpc_id if isinstance(rpc_id, int | str) else None
             at = (number(message, "emittedAtMs") or 0) / 1000
-            self._send.send_nowait(Message(method, sub(message, "params"), request, at))
+            self._news.send_nowait(Message(method, sub(message, "params"), request, at))
         elif isinstance(rpc_id, int) and (call := self._calls.get(rpc_id)) is not None:
             call.answer = message
             call.done.set()
@@ -185,15 +185,14 @@ async def connect(path: str) -> AsyncIterator[Peer]:
     except (OSError, WebSocketException) as error:
         raise NotListening(f"codex does not answer at {path}: {error}") from None
     failure: Exception | None = None
-    async with socket:
-        peer = Peer(socket)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(peer.read_all)
-            try:
-                yield peer
-            except Exception as error:  # noqa: BLE001 - raised below, not inside a group
-                failure = error
-            tasks.cancel_scope.cancel()
+    peer = Peer(socket)
+    async with socket, peer.inbox, anyio.create_task_group() as tasks:
+        tasks.start_soon(peer.read_all)
+        try:
+            yield peer
+        except Exception as error:  # noqa: BLE001 - raised below, not inside a group
+            failure = error
+        tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
 

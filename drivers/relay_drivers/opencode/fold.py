@@ -324,6 +324,7 @@ class Fold:
         write, failure = write_of(message), self._is.failure
         if write is None:
             return []
+        self._idle_said = False  # there is room again
         if failure is not None:
             return [Refused(write, failure.message, retry=False)]
         return [Refused(write, "the turn ended before the agent had read it", retry=True)]

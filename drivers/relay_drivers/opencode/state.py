@@ -78,7 +78,7 @@ def dump(state: State) -> Json:
         "step": asdict(state.step) if state.step is not None else None,
         "usage": asdict(state.usage),
         "cost": state.cost,
-        "tools": state.tools,
+        "tools": dict(state.tools),
         "told": sorted(state.told),
         "asks": {i: asdict(ask) for i, ask in state.asks.items()},
         "children": list(state.children),

@@ -12,12 +12,14 @@ import signal
 import socket
 import sys
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
 from relay_client.client import RelayClient
 from relay_client.lean import httpx
+from relay_profiles.watch import ProfileCatalog
 from relay_server.database import DatabaseError
 from relay_server.server import BindError, open_relay, serve_app
 from relay_server.settings import Settings, SettingsError
@@ -30,9 +32,12 @@ from .supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
-    from pathlib import Path
 
     from anyio.abc import TaskGroup
+
+    from relay_profiles.errors import ProfileError
+
+_log = logging.getLogger(__name__)
 
 #: Set in the environment of sessions whose relay is ours: a supervisor that is started from inside
 #: one must not take AGENT_RELAY_URL for a remote relay.
@@ -52,7 +57,8 @@ def run(home: Path, ready: Callable[[], None]) -> None:
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log a line a request
+    for name in ("httpx", "uvicorn", "watchfiles"):  # a line a request is no help at night
+        logging.getLogger(name).setLevel(logging.WARNING)
     failure: BaseException | None = None
     try:
         anyio.run(_serve, home, ready, backend_options={"use_uvloop": True})
@@ -72,6 +78,7 @@ async def _serve(home: Path, ready: Callable[[], None]) -> None:
         _relay_client(home, tasks, os.environ) as (client, url, embedded),
     ):
         tasks.start_soon(_stop_at_signals, stop)
+        tasks.start_soon(_watch_profiles)
         supervisor = Supervisor(home, journal, client, relay_url=url, relay_embedded=embedded)
         api = ControlApi(supervisor, stop=stop.set, closing=closing)
 
@@ -80,6 +87,7 @@ async def _serve(home: Path, ready: Callable[[], None]) -> None:
             supervisor.news.set()  # streams look up and see that it is over
 
         await tasks.start(supervisor.run)
+        _log.info("%d sessions, relay %s", len(supervisor.infos()), url, extra={"action": "up"})
         async with _control_socket(home) as sock:
             tasks.start_soon(serve_app, api.app(), sock, close, ready)
             await stop.wait()
@@ -91,6 +99,19 @@ async def _stop_at_signals(stop: anyio.Event) -> None:
         async for signum in signals:
             if signum != signal.SIGHUP:  # the terminal that started us is gone: no reason to go
                 stop.set()
+
+
+async def _watch_profiles() -> None:
+    """Say what is wrong with an edited profile when it is saved, not at the next spawn at night."""
+
+    async def changed(problems: list[ProfileError]) -> None:
+        for problem in problems:
+            _log.warning("%s", problem, extra={"action": "profile_broken"})
+
+    try:
+        await ProfileCatalog(Path.home(), os.environ).run(changed)
+    except (OSError, RuntimeError) as error:
+        _log.warning("profiles are not watched: %s", error, extra={"action": "profiles_unwatched"})
 
 
 @asynccontextmanager

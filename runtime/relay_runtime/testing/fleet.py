@@ -88,7 +88,7 @@ class Fleet:
     ) -> None:
         if self._client is not None:
             with anyio.CancelScope(shield=True):
-                await self._end(self._client)
+                await self._end()
 
     async def up(self) -> None:
         """Start the supervisor and wait until it serves. Raises `FleetError`."""
@@ -101,10 +101,7 @@ class Fleet:
             os.close(read_fd)
         if word != "ready":
             raise FleetError(word or f"the supervisor died: {self.log()[-500:]}")
-        if self._client is not None:
-            await self._client.aclose()
-        if self._client is not None:
-            await self._client.aclose()
+        old = self._client
         address = paths.socket_address(paths.control_socket(self.home))
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=address),
@@ -113,6 +110,8 @@ class Fleet:
             trust_env=False,
         )
         self._serving.set()
+        if old is not None:
+            await old.aclose()
 
     async def serving(self) -> None:
         """Return when a supervisor serves, which may be the next one."""
@@ -152,13 +151,13 @@ class Fleet:
     async def down(self) -> None:
         """SIGTERM: the supervisor goes, sessions stay."""
         assert self._process is not None
-        self._serving = anyio.Event()
         self._process.send_signal(signal.SIGTERM)
         await self.gone()
 
     async def gone(self) -> None:
         """Wait until the supervisor has ended, because somebody told it to."""
         assert self._process is not None
+        self._serving = anyio.Event()
         with anyio.fail_after(UP_S):
             await anyio.to_thread.run_sync(self._process.wait)
         self._process = None
@@ -183,14 +182,15 @@ class Fleet:
         """Living processes of all sessions this fleet has spawned."""
         return alive(process for sid in self._sessions for process in marked(sid))
 
-    async def _end(self, client: httpx.AsyncClient) -> None:
-        if self._process is None:
+    async def _end(self) -> None:
+        if not self._serving.is_set():
+            if self._process is not None:
+                self.kill()  # a test that failed while it started
             await self.up()
         await self._ask("POST", "/v1/down", {"all": True, "force": True})
-        assert self._process is not None
-        with anyio.fail_after(UP_S):
-            await anyio.to_thread.run_sync(self._process.wait)
-        await client.aclose()
+        await self.gone()
+        assert self._client is not None
+        await self._client.aclose()
         if left := self.processes():
             raise FleetError(f"processes are left: {left}")
 
