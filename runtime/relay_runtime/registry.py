@@ -66,8 +66,8 @@ def load(name: str) -> Harness:
         raise DuplicateHarness(name, sorted(_package(point) for point in points))
     try:
         loaded: object = points[0].load()
-    # Whatever a foreign module does while it is imported, the other drivers must go on.
-    except Exception as error:
+    # Whatever a foreign module does while it is imported, also sys.exit: the others must go on.
+    except (Exception, SystemExit) as error:
         lines = str(error).splitlines()
         why = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
         raise BrokenDriver(name, _package(points[0]), why) from error

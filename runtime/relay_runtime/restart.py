@@ -109,7 +109,10 @@ def decide(
         at,
         resume=policy.same_conversation and not refused,
         history=replace(
-            history, restarts=(*recent, at), in_a_row=in_a_row + 1, fresh_tried=refused
+            history,
+            restarts=(*recent, at),
+            in_a_row=in_a_row + 1,
+            fresh_tried=refused or (history.fresh_tried and not calm),
         ),
     )
 

@@ -1,13 +1,13 @@
 """The words of the turn machine: the states it knows, what it is told, what it asks for.
 
-Frozen values without behaviour. `turns.py` has the rules.
+Values without behaviour. `turns.py` has the rules.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .contract import Entry
 from .events import Event
@@ -15,6 +15,10 @@ from .events import Event
 if TYPE_CHECKING:
     from .contract import Verdict
     from .events import Evidence
+
+
+#: Text of one write: an agent that was busy for an hour gets its mail in readable portions.
+MAX_BATCH_BYTES: Final = 256 * 1024
 
 
 class SessionState(StrEnum):
@@ -181,3 +185,26 @@ class Abilities:
     steer: bool = False
     interrupt: bool = True
     continue_turn: bool = True  #: ask the agent to go on after its turn was cut off
+    batch_bytes: int = MAX_BATCH_BYTES  #: text of one write, as long as it has several messages
+
+
+@dataclass(slots=True)
+class Flight:
+    """The one write that is not proven yet."""
+
+    write: Write
+    pending: tuple[Pending, ...]
+    check_at: float
+    attempts: int = 1
+    turn_seen: bool = False  # a turn started since it was written
+    doubted: bool = False
+    settling: bool = False
+    tries: int = 0
+
+
+@dataclass(slots=True)
+class Retry:
+    """A write that provably was not taken, to go in again as it was."""
+
+    flight: Flight
+    not_before: float

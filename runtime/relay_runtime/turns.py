@@ -12,8 +12,9 @@ Rules:
 4. A write in doubt is settled from the harness's own record before anything else is written.
    Present: delivered. Absent: the same write again, with the same id. Never a guess.
 5. Every delivery that was accepted gets exactly one final receipt: delivered or failed.
-6. Everything that moves a session between states is in `TRANSITIONS`; a session is in one state of
-   each region at once, and `state` shows the one that matters most.
+6. What the harness does moves by the table `TRANSITIONS` alone. What else stands against a write (a
+   human's draft, holds, open requests, an endpoint that is being retried) is kept beside it, and
+   `state` shows what matters most.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from .turn_types import (
     Closed,
     Doubted,
     Endpoint,
+    Flight,
     Held,
     Hold,
     Human,
@@ -55,6 +57,7 @@ from .turn_types import (
     Pending,
     Report,
     Restarting,
+    Retry,
     SessionState,
     Settle,
     Settled,
@@ -71,8 +74,6 @@ if TYPE_CHECKING:
 #: One write takes at most this many messages: an agent that was busy for an hour gets its mail in
 #: readable portions, and a crash puts no more than this in doubt at once.
 MAX_BATCH: Final = 32
-#: … and at most this much text, well inside the smallest input limit of any harness.
-MAX_BATCH_BYTES: Final = 256 * 1024
 #: Deliveries that may wait for one session. More means that nobody is working them off.
 MAX_QUEUE: Final = 1000
 #: Proof normally comes within 0.2 s of the write; past this the harness's record is asked.
@@ -115,28 +116,6 @@ TRANSITIONS: Mapping[type[object], Mapping[Activity, Activity]] = {
 
 
 @dataclass(slots=True)
-class _InFlight:
-    """The one write that is not proven yet."""
-
-    write: Write
-    pending: tuple[Pending, ...]
-    check_at: float
-    attempts: int = 1
-    turn_seen: bool = False  # a turn started since it was written
-    doubted: bool = False
-    settling: bool = False
-    tries: int = 0
-
-
-@dataclass(slots=True)
-class _Retry:
-    """A write that provably was not taken, to go in again as it was."""
-
-    flight: _InFlight
-    not_before: float
-
-
-@dataclass(slots=True)
 class TurnMachine:
     """See the module. One per session, from spawn to its end, over every restart of the agent."""
 
@@ -149,14 +128,12 @@ class TurnMachine:
     holds: dict[Hold, float | None] = field(default_factory=dict)
     turn_id: str | None = None
     _queue: deque[Pending] = field(default_factory=deque)
-    _flight: _InFlight | None = None
-    _retry: _Retry | None = None
+    _flight: Flight | None = None
+    _retry: Retry | None = None
     _told: dict[str, set[str]] = field(default_factory=dict)
     _cut: tuple[str, str] | None = None  # (turn id, why)
     _interrupting: bool = False
     _closed: str | None = None
-
-    # Questions.
 
     @property
     def state(self) -> SessionState:
@@ -180,14 +157,16 @@ class TurnMachine:
     @property
     def open_write(self) -> str | None:
         """Id of the write that is not decided: unproven, in doubt, or to go in again."""
-        unproven = self._retry.flight if self._retry else self._flight
-        return unproven.write.write_id if unproven else None
+        return self._undecided.write.write_id if self._undecided else None
 
     @property
     def queued(self) -> int:
         """Deliveries that are accepted and not final."""
-        unproven = self._retry.flight if self._retry else self._flight
-        return len(self._queue) + (len(unproven.pending) if unproven else 0)
+        return len(self._queue) + (len(self._undecided.pending) if self._undecided else 0)
+
+    @property
+    def _undecided(self) -> Flight | None:
+        return self._retry.flight if self._retry else self._flight
 
     @property
     def deadline(self) -> float | None:
@@ -251,7 +230,7 @@ class TurnMachine:
         by_id = {p.delivery_id: p for p in queue}
         if in_doubt is not None:
             pending = tuple(by_id.pop(d) for d in in_doubt.deliveries if d in by_id)
-            self._flight = _InFlight(in_doubt, pending, check_at=now, doubted=True)
+            self._flight = Flight(in_doubt, pending, check_at=now, doubted=True)
         self._queue.extend(by_id.values())
         self._told = {delivery_id: set(reasons) for delivery_id, reasons in told.items()}
 
@@ -372,7 +351,7 @@ class TurnMachine:
             return []
         self._flight = None
         if retry and flight.attempts < MAX_ATTEMPTS:
-            self._retry = _Retry(flight, not_before=now + RETRY_S * flight.attempts)
+            self._retry = Retry(flight, not_before=now + RETRY_S * flight.attempts)
             return []
         if retry:
             reason = f"not submitted after {flight.attempts} attempts: {reason}"
@@ -433,7 +412,7 @@ class TurnMachine:
             actions.append(Settle(flight.write.write_id))
         if (write := self._next_write(now)) is not None:
             actions.append(write)
-        return actions + self._defer(now)
+        return actions + self._defer()
 
     def _next_write(self, now: float) -> Write | None:
         blocked = self.holds or self.asks or self.endpoint is Endpoint.RETRYING
@@ -477,7 +456,7 @@ class TurnMachine:
     def _launch(
         self, write: Write, pending: tuple[Pending, ...], now: float, attempts: int = 1
     ) -> Write:
-        self._flight = _InFlight(write, pending, check_at=now + PROOF_S, attempts=attempts)
+        self._flight = Flight(write, pending, check_at=now + PROOF_S, attempts=attempts)
         return write
 
     def _take_batch(self) -> tuple[Pending, ...]:
@@ -486,7 +465,7 @@ class TurnMachine:
         batch: list[Pending] = []
         size = 0
         for pending in ordered[:MAX_BATCH]:
-            if batch and size + pending.size > MAX_BATCH_BYTES:
+            if batch and size + pending.size > self.abilities.batch_bytes:
                 break
             batch.append(pending)
             size += pending.size
@@ -494,11 +473,11 @@ class TurnMachine:
         self._queue = deque(p for p in self._queue if p.delivery_id not in taken)
         return tuple(batch)
 
-    def _defer(self, now: float) -> list[Action]:
+    def _defer(self) -> list[Action]:
         """One receipt for each waiting delivery and reason: told once, not at every change."""
         if not self._queue:
             return []
-        reason = self._why_not(now)
+        reason = self._why_not
         known = [until for until in self.holds.values() if until is not None]
         at = max(known) if known and len(known) == len(self.holds) else None
         actions: list[Action] = []
@@ -511,7 +490,8 @@ class TurnMachine:
                 )
         return actions
 
-    def _why_not(self, now: float) -> str:
+    @property
+    def _why_not(self) -> str:
         state = self.state
         if state is SessionState.EXITED:
             return SessionState.STARTING.value  # it waits for the restart

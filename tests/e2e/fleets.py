@@ -97,9 +97,7 @@ async def real_session(cli: Cli, folder: Path, **spawn: Json) -> AsyncIterator[R
 
 
 @asynccontextmanager
-async def spawned(
-    fleet: Fleet, cli: Cli, home: Path, **spawn: Json
-) -> AsyncIterator[RealSession]:
+async def spawned(fleet: Fleet, cli: Cli, home: Path, **spawn: Json) -> AsyncIterator[RealSession]:
     """A session that is ready and idle. `spawn` is laid over what every test wants."""
     async with run_model_server() as model:
         environ = hermetic_env(cli, home, model.url)

@@ -178,7 +178,7 @@ async def test_settling_a_living_session_tells_present_from_absent(
 async def test_a_write_that_waited_too_long_is_taken_back_and_goes_in_again(
     environ: dict[str, str], model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay_drivers.claude.session.WITHDRAW_S", 0.0)
+    monkeypatch.setattr("relay_drivers.claude.settling.WITHDRAW_S", 0.0)
     model_server.script({"shell": "sleep 2"}, "done", "answer")
     async with claude(environ) as bench:
         await ready(bench)
@@ -270,11 +270,11 @@ async def test_a_steer_that_was_absorbed_when_the_agent_died_is_present(
 async def test_a_message_in_a_hook_of_the_user_when_the_agent_died_is_absent(
     environ: dict[str, str], model_server: ModelServer, tmp_path: Path
 ) -> None:
-    slow_hook(tmp_path)
+    hook = SlowHook(tmp_path)
     async with claude(environ) as bench:
         await ready(bench)
         write_id = await bench.inject("SLOW MARK-1")
-        await bench.wait_for(TurnStarted)
+        await hook.entered()
         await bench.kill_agent()
         assert (await bench.session.settle(write_id)).verdict is Verdict.ABSENT
         await bench.recreate()
@@ -288,11 +288,11 @@ async def test_a_message_in_a_hook_of_the_user_when_the_agent_died_is_absent(
 async def test_a_message_that_an_interrupt_drops_goes_in_again_and_is_not_ignored(
     environ: dict[str, str], model_server: ModelServer, claude_cli: Cli, tmp_path: Path
 ) -> None:
-    slow_hook(tmp_path)
+    hook = SlowHook(tmp_path)
     async with claude(environ) as bench:
         await ready(bench)
         write_id = await bench.inject("SLOW MARK-1")
-        await bench.wait_for(TurnStarted)
+        await hook.entered()
         await bench.session.interrupt()
         await bench.wait_for(Idle)
         if claude_cli.version == NEW:
@@ -308,12 +308,21 @@ async def test_a_message_that_an_interrupt_drops_goes_in_again_and_is_not_ignore
     assert model_server.requests.occurrences("MARK-1") == 1
 
 
-def slow_hook(home: Path) -> None:
+class SlowHook:
     """The first message waits in a hook of the user, for longer than any test looks at it."""
-    command = "test -e $HOME/ran && exit 0; touch $HOME/ran; sleep 20"
-    hooks = {"UserPromptSubmit": [{"hooks": [{"type": "command", "command": command}]}]}
-    (home / ".claude").mkdir()
-    (home / ".claude" / "settings.json").write_text(json.dumps({"hooks": hooks}))
+
+    def __init__(self, home: Path) -> None:
+        self._started = home / "started"
+        os.mkfifo(self._started)
+        mark = home / "ran"
+        command = f"test -e {mark} && exit 0; touch {mark}; echo yes > {self._started}; sleep 20"
+        hooks = {"UserPromptSubmit": [{"hooks": [{"type": "command", "command": command}]}]}
+        (home / ".claude").mkdir()
+        (home / ".claude" / "settings.json").write_text(json.dumps({"hooks": hooks}))
+
+    async def entered(self) -> None:
+        with anyio.fail_after(20):
+            await anyio.to_thread.run_sync(self._started.read_text, abandon_on_cancel=True)
 
 
 async def test_an_agent_that_died_before_any_message_starts_again_under_the_same_conversation(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.anyio, pytest.mark.e2e]
 
-TERM = StopPlan(drain_s=0, interrupt_s=0, term_s=5)
+STOP = StopPlan(drain_s=0, interrupt_s=5, term_s=5)
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ async def test_release_leaves_no_process_and_no_socket(rig: Rig) -> None:
         assert running("sleep 604", bench)
         socket, behind = sockets(bench)
         assert behind.is_socket() and behind.stat().st_mode & 0o077 == 0
-        await bench.session.release(TERM)
+        await bench.session.release(STOP)
         await bench.wait_run()
         assert bench.failure is None
         assert not alive(known)
@@ -213,7 +213,7 @@ async def test_release_leaves_no_process_and_no_socket(rig: Rig) -> None:
         assert not behind.with_name(behind.name + ".lock").exists()
         exit_ = await bench.link.wait_exit()
         assert exit_.code == 0
-        await bench.session.release(TERM)
+        await bench.session.release(STOP)
 
 
 async def test_drain_waits_for_the_turn_and_takes_nothing_more(rig: Rig) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
-from relay_runtime.processes import Process, alive, descendants_of, marked, start_ticks
+from relay_runtime.processes import Process, alive, descendants_of, marked
 
 from .fleets import RealSession, Word, fleet_of, identity, real_session, spawned
 
@@ -21,20 +23,22 @@ pytestmark = [pytest.mark.anyio, pytest.mark.e2e]
 
 #: A tool call runs for minutes; nobody wants to wait for it to be drained.
 STOP: dict[str, Json] = {"drain_s": 0.5, "interrupt_s": 0.5, "term_s": 0.5}
-#: Left behind by a tool call: in the background, in a session of its own, that and without the
-#: environment by which we know our processes, and that and with nobody who is its parent.
+#: Started by a tool call: in the background, in a session of its own, that and without the
+#: environment by which we know our processes, that and with nobody who is its parent. The last one
+#: keeps the tool call waiting.
 STRAYS = (
     "{} &",
     "setsid {} &",
     "env -i setsid {} &",
     "(env -i setsid {} &)",
+    "{}",
 )
 
 
-def leaving_strays(word: Word) -> str:
-    """A shell command that starts every stray; each says its pid."""
-    stray = f"sh -c 'echo $$ > {word.path}; exec sleep 300' >/dev/null 2>&1 </dev/null"
-    return "\n".join(kind.format(stray) for kind in STRAYS)
+def start_strays(word: Word) -> str:
+    """A shell command that starts every stray; each says which one it is, and its pid."""
+    stray = "sh -c 'echo {} $$ > {}; exec sleep 300' >/dev/null 2>&1 </dev/null"
+    return "\n".join(s.format(stray.format(n, word.path)) for n, s in enumerate(STRAYS))
 
 
 @pytest.mark.parametrize("turn", ["over", "running"])
@@ -43,13 +47,14 @@ async def test_a_released_session_leaves_no_process(
 ) -> None:
     word = Word(tmp_path / "word")
     async with real_session(newest_cli, tmp_path, stop=STOP) as session:
-        command = leaving_strays(word)
-        session.model.script({"shell": command if turn == "over" else f"{command}\nsleep 300"})
+        session.model.script({"shell": start_strays(word)})
         first = await session.send("leave something behind")
-        everything = await processes_of(session, await word.lines(len(STRAYS)))
+        strays = await started(word)
+        everything = await processes_of(session, strays)
         if turn == "over":
-            await session.fleet.final(first)
+            os.kill(strays[-1].pid, signal.SIGKILL)
             await session.idle()
+            assert alive(strays[1:-1]) == strays[1:-1], "those that called setsid live on"
         waits = await session.send("for later") if turn == "running" else None
         info = await session.fleet.order(session.name, "release")
         assert (info["state"], info["pid"]) == ("exited", None)
@@ -70,24 +75,25 @@ async def test_down_all_leaves_no_process_of_any_session(
             home = tmp_path / cli.name
             session = await stack.enter_async_context(spawned(fleet, cli, home, stop=STOP))
             word = Word(home / "word")
-            session.model.script({"shell": f"{leaving_strays(word)}\nsleep 300"})
+            session.model.script({"shell": start_strays(word)})
             await session.send("leave something behind")
-            everything += await processes_of(session, await word.lines(len(STRAYS)))
+            everything += await processes_of(session, await started(word))
         said = await fleet.command("down", "--all")
         assert said.returncode == 0, said.stderr
         await fleet.gone()
         assert alive(everything) == []
 
 
-async def processes_of(session: RealSession, strays: list[str]) -> list[Process]:
-    """Holder, agent, what is below them, what carries the session's mark, and the strays.
+async def started(word: Word) -> list[Process]:
+    """The strays, in the order of `STRAYS`."""
+    said = sorted(line.split() for line in await word.lines(len(STRAYS)))
+    return [identity(int(pid)) for _, pid in said]
 
-    Codex itself ends what has not called setsid, as soon as the tool call is over.
-    """
+
+async def processes_of(session: RealSession, strays: list[Process]) -> list[Process]:
+    """Holder, agent, what is below them, what carries the session's mark, and the strays."""
     info = await session.info()
     holder = identity(info["holder_pid"])
-    known = {holder, *descendants_of(holder.pid), *marked(info["session_id"])}
-    left = [Process(int(pid), ticks) for pid in strays if (ticks := start_ticks(int(pid)))]
-    assert len(left) >= len(STRAYS) - 1
+    known = {holder, *descendants_of(holder.pid), *marked(info["session_id"]), *strays}
     assert await session.agent() in known
-    return list(known.union(left))
+    return list(known)

@@ -312,6 +312,18 @@ def test_down_all_ends_sessions_whose_supervisor_was_killed(program: Program) ->
     assert program.json("down", "--all")["stopped"] is False
 
 
+def test_a_session_does_not_start_the_supervisor_that_would_end_with_it(program: Program) -> None:
+    session = str(program.spawn("backend")["session_id"])
+    program.run("down")
+
+    for command in (["up"], ["send", "backend", "hello"]):
+        done = program.run(*command, environ={"RELAY_RUNTIME_SESSION": session})
+        assert (done.returncode, done.stdout) == (4, "")
+        assert "run `relay-runtime up` outside" in done.stderr
+    # A private one inside the session of another may end with it.
+    assert program.run("up", environ={"RELAY_RUNTIME_SESSION": "of-another"}).returncode == 0
+
+
 def test_without_a_supervisor_commands_that_look_say_so(program: Program) -> None:
     assert program.rows("ps") == []
     assert "no supervisor runs" in program.run("ps").stderr

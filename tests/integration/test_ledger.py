@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+
 from relay_client.types import Delivery, Message
 from relay_runtime.contract import Mode, SessionSpec, Verdict
 from relay_runtime.events import (

@@ -455,3 +455,13 @@ def test_a_proof_that_comes_after_a_refusal_counts_and_nothing_is_written_again(
     bench.wait(10.0)
     assert len(bench.writes()) == 1
     assert bench.reports("d0")[-1] == ("delivered", None)
+
+
+def test_a_batch_is_as_small_as_the_harness_wants_it() -> None:
+    bench = Bench(Abilities(batch_bytes=250))
+    bench.see(Idle())
+    bench.see(TurnStarted("t1"))
+    for _ in range(3):
+        bench.offer()
+    bench.see(Idle())
+    assert bench.writes()[0].deliveries == ("d0", "d1")

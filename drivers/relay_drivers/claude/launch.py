@@ -113,17 +113,21 @@ def _overlay(environ: Mapping[str, str]) -> dict[str, str | None]:
 
 # --- last words ---------------------------------------------------------------------------------------
 
+# Anchored at the start of a line: what agents and tools say is inside lines of JSON.
 _REFUSED: Final = re.compile(
-    r"No conversation found with session ID|Session ID \S+ is already in use"
+    r"^(?:No conversation found with session ID|Error: Session ID \S+ is already in use)",
+    re.MULTILINE,
 )
-_AUTH: Final = re.compile(r"/login|not logged in|invalid api key", re.IGNORECASE)
+_AUTH: Final = re.compile(r"^(?:Not logged in|Invalid API key|Please run /login)", re.MULTILINE)
 _ADVICE: Final = (
     (
-        re.compile(r"cannot be used with root"),
+        re.compile(r"^--dangerously-skip-permissions cannot be used with root", re.MULTILINE),
         "run it as another user, set IS_SANDBOX=1 inside a sandbox, or choose another approval",
     ),
-    (re.compile(r"unknown option|Invalid session ID"), "correct the arguments for claude"),
-    (re.compile(r"Not available|invalid.*(?:settings|mcp)", re.IGNORECASE), "correct its settings"),
+    (
+        re.compile(r"^(?:error: unknown option|Error: Invalid session ID)", re.MULTILINE),
+        "correct the arguments for claude",
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""One headless run of Claude behind the holder: the I/O around `Protocol` and `Record`."""
+"""One headless run of Claude behind the holder: the I/O around `Protocol`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import anyio
 
 from relay_runtime.contract import (
     Context,
-    DriverError,
     Handed,
     HarnessGone,
     Injection,
@@ -20,39 +19,32 @@ from relay_runtime.contract import (
     StartFailed,
     StopPlan,
     Stream,
-    Verdict,
 )
-from relay_runtime.events import Event, Evidence, Idle, Notice, TurnEnded
+from relay_runtime.events import Event, Idle, Notice, TurnEnded
 
 from . import commands
 from .capabilities import CAPABILITIES
 from .checkpoint import Checkpoint
 from .launch import start_error
 from .lines import MAX_LINE, Lines, TooLong
+from .lookup import Lookup
 from .observations import Observation, Responded
 from .protocol import Protocol
 from .reading import observe
-from .state import aliases
+from .settling import Settling
 from .text import neutralise
-from .transcript import Record
-from .writes import BY_TRANSCRIPT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from relay_runtime.contract import ChildExit, Chunk
 
 #: From exec to the answer to `initialize`: 0.4 to 1.2 s, many times that on a machine under load.
 START_S: Final = 120.0
-#: Claude writes its record in batches of 100 ms. What is not there after this never was.
-FLUSH_S: Final = 0.4
 #: Looks at the record while Claude is silent after a claim: the batch, then a machine under load.
 LOOKS_S: Final = (0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 #: A control request is answered in milliseconds, also while a turn runs.
 ANSWER_S: Final = 5.0
-#: How long a write may wait in Claude's queue behind a running turn or tool before it is taken
-#: back, so that the runtime can hand it in at the next boundary instead of giving it up.
-WITHDRAW_S: Final = 120.0
 #: Of stderr, to explain a start that failed.
 LAST_WORDS: Final = 8192
 
@@ -70,58 +62,63 @@ class ClaudeSession(Session):
         self._err_offset = start.err_offset
         self._protocol = Protocol(start.state)
         self._lines = Lines(start.offset, skipping=start.skipping)
-        self._environ = environ
-        self._record = Record(environ, start.state.conversation)
+        self._lookup = Lookup(environ, start.state.conversation)
         self._marks: dict[str, int] = {}  # size of the record when a write was handed in
-        self._handed_at: dict[str, float] = {}
-        self._idle_said = False  # in this life
-        self._busy = anyio.Lock()  # protocol and commit move together
+        self._busy = anyio.Lock()  # state and commit move together
         self._claimed = anyio.Event()
         self._ready = anyio.Event()
+        self._idle_said = False  # in this life
         self._waiting: dict[str, _Reply] = {}
+        self._settling = Settling(
+            start.state, self._protocol.writes, self._lookup, ctx.holder, self._busy, self._ask
+        )
 
     # --- run ------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        failure: Exception | None = None
+        failures: list[Exception] = []
         async with anyio.create_task_group() as tasks:
-            try:
-                tasks.start_soon(self._look_again)
-                tasks.start_soon(self._bound_start)
-                await self._pump()
-            except (DriverError, OSError) as error:
-                failure = error  # raised below, not inside a group
+
+            async def until_over(part: Callable[[], Awaitable[None]]) -> None:
+                try:
+                    await part()
+                except Exception as error:  # noqa: BLE001 - raised below, not inside a group
+                    failures.append(error)
+                    tasks.cancel_scope.cancel()
+
+            tasks.start_soon(until_over, self._look_again)
+            tasks.start_soon(until_over, self._bound_start)
+            await until_over(self._pump)
             tasks.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+        if failures:
+            raise failures[0]
         if not self._protocol.state.ready:
             raise await self._start_failure()
 
     async def _pump(self) -> None:
-        state = self._protocol.state
         status = await self._ctx.holder.status()
-        behind = status.offsets.get(Stream.OUT, 0) if self._adopted else 0
-        if state.ready:
+        if self._protocol.state.ready:
             self._ready.set()
         elif status.exit is None:
             await self._write_quietly(commands.greeting())
-        caught_up = not self._adopted
+        # What was said before this moment is news to us only; after it, we are up to date.
+        behind = status.offsets.get(Stream.OUT, 0) if self._adopted else None
         offset = self._lines.offset
-        if not caught_up and offset >= behind:
-            caught_up = await self._say_idle()
+        if behind is not None and offset >= behind:
+            await self._say_idle()
+            behind = None
         async for chunk in self._ctx.holder.read(Stream.OUT, offset):
             await self._take(chunk)
-            offset = chunk.offset + len(chunk.data)
-            if not caught_up and offset >= behind:
-                caught_up = await self._say_idle()
+            if behind is not None and chunk.offset + len(chunk.data) >= behind:
+                await self._say_idle()
+                behind = None
         await self._ctx.holder.wait_exit()
 
-    async def _say_idle(self) -> bool:
+    async def _say_idle(self) -> None:
         """After an adoption: that it is idle is said again, unless what was missed said so."""
         async with self._busy:
             if self._protocol.state.boundary and not self._idle_said:
                 await self._commit([Idle()])
-        return True
 
     async def _bound_start(self) -> None:
         with anyio.move_on_after(START_S):
@@ -206,50 +203,34 @@ class ClaudeSession(Session):
         """Look up in the record what Claude claims, and decide what is overdue."""
         writes = self._protocol.writes
         events: list[Event] = []
-        if writes.claims or writes.overdue:
-            if self._record.conversation != self._protocol.state.conversation:
-                self._record = Record(self._environ, self._protocol.state.conversation)
-            for harness_id in writes.claims:
-                since = self._marks.get(harness_id, 0)
-                if await self._search((harness_id,), since) is not None:
-                    events += writes.confirmed(harness_id)
-                    self._forget(harness_id)
+        self._lookup.follow(self._protocol.state.conversation)
+        for harness_id in writes.claims:
+            if await self._recorded(harness_id):
+                events += writes.confirmed(harness_id)
         for harness_id in writes.overdue:
             events += await self._decide(harness_id)
-            self._forget(harness_id)
+        for harness_id in self._marks.keys() - self._protocol.state.writes.keys():
+            del self._marks[harness_id]
         return events
+
+    async def _recorded(self, harness_id: str) -> bool:
+        """Whether the record has it by now. Unreadable is as good as not there yet."""
+        try:
+            found = await self._lookup.find((harness_id,), self._marks.get(harness_id, 0))
+        except OSError:
+            return False
+        return found is not None
 
     async def _decide(self, harness_id: str) -> list[Event]:
         writes = self._protocol.writes
         try:
-            if await self._search_patiently((harness_id,)) is not None:
+            if await self._lookup.find_patiently((harness_id,)) is not None:
                 return writes.confirmed(harness_id)
-            if await anyio.to_thread.run_sync(self._record.exists):
+            if await self._lookup.exists():
                 return writes.missing(harness_id)
         except OSError:
             return []  # it stays open; `settle` will say that it cannot be read
         return writes.unrecorded(harness_id)
-
-    async def _search(self, harness_ids: tuple[str, ...], since: int = 0) -> str | None:
-        """The id that the record proves. Unreadable is as good as not there yet."""
-        try:
-            found = await anyio.to_thread.run_sync(self._record.search, harness_ids, since)
-        except OSError:
-            return None
-        return found.harness_id if found is not None else None
-
-    async def _search_patiently(self, harness_ids: tuple[str, ...]) -> str | None:
-        """As `_search`, over the whole record, and once more when the last batch is written."""
-        for wait_s in (0.0, FLUSH_S):
-            await anyio.sleep(wait_s)
-            found = await anyio.to_thread.run_sync(self._record.search, harness_ids)
-            if found is not None:
-                return found.harness_id
-        return None
-
-    def _forget(self, harness_id: str) -> None:
-        self._marks.pop(harness_id, None)
-        self._handed_at.pop(harness_id, None)
 
     async def _look_again(self) -> None:
         """Confirms a claim while Claude says nothing that would make us look."""
@@ -275,95 +256,21 @@ class ClaudeSession(Session):
         text = neutralise(injection.text)
         harness_id = writes.hand(injection.write_id, text)
         try:
-            mark = await anyio.to_thread.run_sync(self._record.size)
+            mark = await self._lookup.size()
         except OSError:
             mark = 0
         self._marks.setdefault(harness_id, mark)
-        self._handed_at.setdefault(harness_id, anyio.current_time())
         message = commands.user_message(harness_id, text, injection.entry)
         await self._ctx.holder.write(message, injection.seq)
         return Receipt(Handed.ACCEPTED)
 
     async def settle(self, write_id: str) -> Settlement:
         """See `Session.settle`. One thing is not a mere look: a write that has waited in Claude's
-        queue for `WITHDRAW_S` is taken back, and is absent then."""
-        try:
-            if (found := await self._present(write_id)) is not None:
-                return found
-            status = await self._ctx.holder.status()
-            if status.exit is None and status.run:
-                return await self._settle_alive(write_id)
-            found = await self._present(write_id, patient=True)
-            return found or Settlement(Verdict.ABSENT, reason="not in claude's record")
-        except OSError as error:
-            return Settlement(Verdict.UNKNOWN, reason=f"claude's record cannot be read: {error}")
-        except HarnessGone as error:
-            return Settlement(Verdict.UNKNOWN, reason=str(error))
-
-    async def _settle_alive(self, write_id: str) -> Settlement:
-        # Claude reads its input in order: after this answer it has read the write, if it got it.
-        if await self._ask("get_session_cost") is None:
-            return Settlement(Verdict.UNKNOWN, reason="claude does not answer")
-        if self._protocol.state.cli != "idle":
-            found = await self._present(write_id)
-            return found or await self._withdraw(write_id)
-        found = await self._present(write_id, patient=True)
-        if found is None and self._protocol.state.cli == "idle":
-            self._protocol.writes.taken_back(write_id)
-            return Settlement(
-                Verdict.ABSENT, reason="claude is idle and its record has no such message"
-            )
-        return found or Settlement(Verdict.UNKNOWN, reason="claude works on something")
-
-    async def _withdraw(self, write_id: str) -> Settlement:
-        waits = Settlement(
-            Verdict.UNKNOWN, reason="claude works on something; the message may wait"
-        )
-        open_write = self._protocol.writes.of(write_id)
-        if open_write is None or open_write[1].started:
-            return waits
-        harness_id = open_write[0]
-        since = self._handed_at.setdefault(harness_id, anyio.current_time())
-        if anyio.current_time() - since < WITHDRAW_S:
-            return waits
-        answer = await self._ask("cancel_async_message", message_uuid=harness_id)
-        if answer is None or not answer.cancelled:
-            return waits
-        open_write[1].queued = True  # it was, so that the id is not used again
-        self._protocol.writes.taken_back(write_id)
-        self._forget(harness_id)
-        reason = f"taken back after {WITHDRAW_S:.0f} s in claude's queue"
-        return Settlement(Verdict.ABSENT, reason=reason)
-
-    async def _present(self, write_id: str, *, patient: bool = False) -> Settlement | None:
-        """Raises `OSError` when the record cannot be read."""
-        ids = aliases(write_id)
-        if patient:
-            harness_id = await self._search_patiently(ids)
-        else:
-            found = await anyio.to_thread.run_sync(self._record.search, ids)
-            harness_id = found.harness_id if found is not None else None
-        if harness_id is None:
-            return None
-        open_write = self._protocol.writes.of(write_id)
-        turn_id = open_write[1].turn_id if open_write is not None else None
-        self._protocol.writes.found(write_id)
-        return Settlement(Verdict.PRESENT, Evidence(BY_TRANSCRIPT, harness_id, turn_id))
-
-    async def _ask(self, subtype: str, **arguments: str) -> Responded | None:
-        """The answer to a control request, or None when there is none in time."""
-        request_id = f"relay-{uuid.uuid4()}"
-        reply = self._waiting[request_id] = _Reply()
-        try:
-            await self._ctx.holder.write(commands.request(request_id, subtype, **arguments), 0)
-            with anyio.move_on_after(ANSWER_S):
-                return await reply.wait()
-            return None
-        finally:
-            self._waiting.pop(request_id, None)
+        queue for too long is taken back, and is absent then."""
+        return await self._settling.settle(write_id)
 
     async def interrupt(self) -> None:
-        await self._write_quietly(commands.request(f"relay-{uuid.uuid4()}", "interrupt"))
+        await self._write_quietly(commands.request(_new_id(), "interrupt"))
 
     async def answer(self, request_id: str, allow: bool, message: str | None = None) -> None:
         tool_use_id = self._protocol.state.requests[request_id]
@@ -374,6 +281,18 @@ class ClaudeSession(Session):
 
     async def release(self, stop: StopPlan) -> None:
         await self._ctx.holder.stop(stop)
+
+    async def _ask(self, subtype: str, **arguments: str) -> Responded | None:
+        """The answer to a control request, or None when there is none in time."""
+        request_id = _new_id()
+        reply = self._waiting[request_id] = _Reply()
+        try:
+            await self._ctx.holder.write(commands.request(request_id, subtype, **arguments), 0)
+            with anyio.move_on_after(ANSWER_S):
+                return await reply.wait()
+            return None
+        finally:
+            self._waiting.pop(request_id, None)
 
 
 class _Reply:
@@ -388,6 +307,10 @@ class _Reply:
     async def wait(self) -> Responded | None:
         await self._event.wait()
         return self._value
+
+
+def _new_id() -> str:
+    return f"relay-{uuid.uuid4()}"
 
 
 def _how(exit_: ChildExit) -> str:

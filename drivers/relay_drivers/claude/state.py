@@ -55,6 +55,7 @@ class State:
     version: str | None = None
     ready: bool = False
     cli: str = ""  #: Claude's own word: idle, running, requires_action; empty before any
+    announces: bool = False  #: it says which messages it reads (`command_lifecycle`)
     boundary: bool = False  #: our last word was `Idle`
     turn: str | None = None  #: id of the running turn
     retrying: bool = False

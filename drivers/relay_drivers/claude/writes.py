@@ -37,12 +37,16 @@ class Writes:
     def hand(self, write_id: str, text: str) -> str:
         """A write is about to go in. The id for Claude to know it by."""
         state = self._state
-        harness_id = alias(write_id, state.burnt.get(write_id, 0))
+        harness_id = self.harness_id(write_id)
         write = state.writes.get(harness_id) or self._remember(harness_id, Write(write_id))
         write.head = text[:_HEAD]
         if harness_id in state.proven:  # handed in once more, so its proof did not arrive
             state.proven.remove(harness_id)
         return harness_id
+
+    def harness_id(self, write_id: str) -> str:
+        """The id that a write has for Claude, which ignores one it has seen in this process."""
+        return alias(write_id, self._state.burnt.get(write_id, 0))
 
     def other_seen(self, write_id: str) -> bool:
         """Whether Claude holds another write of ours: two that wait would be merged."""
@@ -65,6 +69,11 @@ class Writes:
             del self._state.writes[known[0]]
             if known[1].seen:
                 self._burn(write_id)
+
+    def withdrawn(self, write_id: str) -> None:
+        """Claude took it out of its queue again."""
+        self._state.writes.pop(self.harness_id(write_id), None)
+        self._burn(write_id)
 
     # --- what the record says -------------------------------------------------------------------
 
@@ -118,6 +127,7 @@ class Writes:
     def on_lifecycle(self, seen: Lifecycle) -> list[Event]:
         """Call it after the turn that a `started` opens has been opened."""
         state = self._state
+        state.announces = True
         if seen.command in state.proven:
             return []
         write = state.writes.get(seen.command)

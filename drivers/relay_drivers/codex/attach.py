@@ -69,7 +69,6 @@ async def greet(peer: Peer) -> str | None:
 
 async def begin(peer: Peer, spec: SessionSpec, zone: tzinfo | None) -> Begun:
     """Start a thread, or continue `spec.conversation`. Raises `StartFailed`, `ResumeRefused`."""
-    await _check_login(peer)
     settings = thread_settings(spec, await _instructions(peer, spec))
     if spec.conversation is None:
         try:
@@ -78,6 +77,7 @@ async def begin(peer: Peer, spec: SessionSpec, zone: tzinfo | None) -> Begun:
             raise StartFailed(f"codex refused to start: {error}") from None
     else:
         answer = await _resume(peer, spec.conversation, settings)
+    await _check_login(peer)
     thread = Thread(text(sub(answer, "thread"), "id"), zone)
     # Codex writes a thread to disk with its first turn, or with its name. A thread that is not on
     # disk cannot be resumed, neither by a new connection nor by a new process.

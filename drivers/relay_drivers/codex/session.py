@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from relay_runtime.contract import (
     Capabilities,
+    DriverError,
     Entry,
     Handed,
     HarnessGone,
@@ -163,7 +165,11 @@ class CodexSession(Session):
             await pump.change()
 
     async def release(self, stop: StopPlan) -> None:
-        # Its input means nothing to an app-server, and an interrupt ends it as rudely as a kill.
+        # An app-server that is told to end waits for its running turn. Its input means nothing to
+        # it, and the signal SIGINT ends it as rudely as a kill: the turn is what to interrupt.
+        with anyio.move_on_after(stop.interrupt_s), suppress(DriverError):
+            if self._pump.peer is not None:
+                await self.interrupt()
         await self._ctx.holder.stop(StopPlan(drain_s=0, interrupt_s=0, term_s=stop.term_s))
         program.forget_socket(self._socket)
 

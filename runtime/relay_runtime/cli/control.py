@@ -52,7 +52,7 @@ def _exit(error: ControlError) -> Exit:
         case client.Invalid():
             return Exit.USAGE
         case client.Refused():
-            return Exit.CONFLICT
+            return Exit.USAGE
         case client.NotStarted():
             return Exit.FAILED
         case client.TimedOut():

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 START_S = 30.0
 #: Between looks at a socket that another process is about to open: first, and at most.
 RECONNECT_S = (0.01, 0.25)
-#: The holder's mark, by which the rest of a session is found, and whom the session speaks for.
-_OF_A_SESSION = frozenset({"RELAY_RUNTIME_SESSION", "AGENT_RELAY_AGENT_ID"})
 #: Longest line that a starting supervisor may answer with.
 MAX_ANSWER = 4096
 
@@ -47,6 +45,8 @@ def ensure_supervisor(home: Path, timeout_s: float = START_S) -> bool:
     """
     deadline = time.monotonic() + timeout_s
     pause, longest = RECONNECT_S
+    if not is_listening(home):
+        _refuse_inside_a_session(home)
     while not is_listening(home):
         with _turn_to_start(home) as ours:
             if ours and not is_listening(home) and _start(home, deadline):
@@ -69,6 +69,18 @@ def wait_gone(pid: int, timeout_s: float | None = None) -> bool:
         return bool(select.select([handle], [], [], timeout_s)[0])
     finally:
         os.close(handle)
+
+
+def _refuse_inside_a_session(home: Path) -> None:
+    """A holder ends everything its agent has started: that would be the supervisor, and with it the
+    holders of all sessions it starts from then on."""
+    inside = os.environ.get("RELAY_RUNTIME_SESSION")
+    if inside and paths.session_dir(home, inside).is_dir():
+        fail(
+            Exit.UNAVAILABLE,
+            "the supervisor is gone, and one started from inside a session would end with it: "
+            "run `relay-runtime up` outside",
+        )
 
 
 @contextmanager
@@ -126,17 +138,11 @@ def _spawn(home: Path, writer: int) -> subprocess.Popen[bytes]:
             stderr=log,
             pass_fds=[writer],
             cwd=home,  # the caller's may go away, or keep a disk from being unmounted
-            env=_environ(home),
+            env=os.environ | {paths.HOME_VARIABLE: str(home)},
             start_new_session=True,
         )
     finally:
         os.close(log)
-
-
-def _environ(home: Path) -> dict[str, str]:
-    """Without what marks a process as part of one session, when it is started from inside one."""
-    environ = os.environ | {paths.HOME_VARIABLE: str(home)}
-    return {name: value for name, value in environ.items() if name not in _OF_A_SESSION}
 
 
 def _read_line(fd: int, deadline: float) -> str | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Longest text in a line for people; `--json` has all of it.
 MAX_CELL = 160
 
-_COLOURS = {
+COLOURS = {
     "idle": "32",
     "delivered": "32",
     "busy": "36",
@@ -66,7 +66,7 @@ def coloured(stream: TextIO) -> bool:
 
 def state(word: str) -> str:
     """A state or receipt status in its colour."""
-    colour = _COLOURS.get(word)
+    colour = COLOURS.get(word)
     return f"\x1b[{colour}m{word}\x1b[0m" if colour and coloured(sys.stdout) else word
 
 

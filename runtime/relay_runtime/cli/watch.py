@@ -30,13 +30,15 @@ RECONNECT_S = 0.25
 #: Text kept back while a sequence may be incomplete; longer ones are cut into what can be shown.
 LONGEST_ESCAPE = 4096
 
-# Control sequences, then strings (titles, links, the clipboard) to their end, then the short ones.
+# Control sequences, then strings (titles, links, the clipboard) to their end, then the short ones,
+# then an ESC that begins nothing.
 _ESCAPE = re.compile(
     "\x1b(?:"
     r"\[[0-?]*[ -/]*[@-~]"
     "|[\\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\\\)"
     r"|[ -/]+[0-~]"
     r"|[0-OQ-WYZ\\`-~]"
+    r"|(?![ -~]|\Z)"
     ")"
 )
 
@@ -147,7 +149,7 @@ class VisibleText:
     def feed(self, text: str) -> str:
         """What can be shown of `text` so far; the start of a sequence waits for its end."""
         text = _ESCAPE.sub("", self._held + text)
-        cut = text.rfind("\x1b", max(0, len(text) - LONGEST_ESCAPE))
+        cut = text.find("\x1b", max(0, len(text) - LONGEST_ESCAPE))
         text, self._held = (text, "") if cut < 0 else (text[:cut], text[cut:])
         return clean(text)
 

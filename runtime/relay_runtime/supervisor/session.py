@@ -11,7 +11,7 @@ import anyio
 from ..contract import StopPlan
 from ..control_types import SessionInfo
 from ..restart import hold_for
-from ..turn_types import Abilities, Held, Hold, Lifted, SessionState
+from ..turn_types import MAX_BATCH_BYTES, Abilities, Held, Hold, Lifted, SessionState
 from .effects import Clock, Effects
 from .ledger import Ledger
 from .life import Life
@@ -53,6 +53,7 @@ class ManagedSession:
             steer=harness.capabilities.steer,
             interrupt=harness.capabilities.interrupt,
             continue_turn=row.record.continue_turn,
+            batch_bytes=min(MAX_BATCH_BYTES, harness.capabilities.max_input_bytes),
         )
         changed = lambda: on_change(self)
         self.ledger = Ledger(row, journal, abilities, _until, changed, on_receipt)
