@@ -77,8 +77,12 @@ class WriteLock:
         self._fd: int | None = None
 
     def acquire(self) -> None:
-        """Raises `DatabaseInUse` when another process, or another lock here, holds it."""
-        fd = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Creates the folder if there is none. Raises `DatabaseInUse` or `DatabaseUnusable`."""
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise DatabaseUnusable(self._path, exc) from exc
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -99,7 +103,6 @@ def connect(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     `DatabaseTooNew` or `DatabaseUnusable`. The connection may be used from any one thread.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as exc:

@@ -8,19 +8,14 @@ Leaving the block closes the connection only. The holder and its child go on unt
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-import ptyprocess
 
-from . import holder
 from .contract import (
     ChildExit,
     Chunk,
@@ -33,15 +28,15 @@ from .contract import (
     Stream,
 )
 from .holder import wire
-from .holder_wire import Connection, HolderIncompatible, HolderRefused, dial, refusal
+from .holder_answers import child_exit, integer, ok, status_of
+from .holder_process import spawn
+from .holder_wire import Connection, HolderIncompatible, HolderRefused, dial
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-#: From exec to ready. It takes 30 ms; a machine under heavy load may need seconds.
-LAUNCH_S = 20.0
 #: Frames that may wait for the socket. The holder reads at once, so more means it is stopped, and
 #: then callers should wait rather than pile up.
 MAX_OUTBOX = 64
@@ -88,7 +83,7 @@ class HolderLink(Holder):
 
     def __init__(self, session_dir: str, connection: Connection) -> None:
         self.session_dir = session_dir
-        self.holder_pid = _integer(connection.hello, "holder_pid")
+        self.holder_pid = integer(connection.hello, "holder_pid")
         self._connection = connection
         self._outbox: MemoryObjectSendStream[tuple[bytes, _Answer, bool]]
         self._queued: MemoryObjectReceiveStream[tuple[bytes, _Answer, bool]]
@@ -116,7 +111,7 @@ class HolderLink(Holder):
             "cols": plan.cols,
         }
         try:
-            return _status(await self._request("start", plan=wanted))
+            return status_of(await self._request("start", plan=wanted))
         except HolderRefused as error:
             raise StartFailed(str(error)) from None
 
@@ -151,8 +146,8 @@ class HolderLink(Holder):
                         offset = at + len(data)
                         yield Chunk(at, data, gap)
                     elif frame.kind == wire.REPLY:
-                        answer = _ok(wire.decode_json(frame.payload))
-                        run, offset = _integer(answer, "run"), _integer(answer, "offset")
+                        answer = ok(wire.decode_json(frame.payload))
+                        run, offset = integer(answer, "run"), integer(answer, "offset")
                     elif wire.decode_json(frame.payload).get("event") == "eof":
                         return
 
@@ -176,10 +171,10 @@ class HolderLink(Holder):
         answer = await self._request(
             "stop", drain_s=plan.drain_s, interrupt_s=plan.interrupt_s, term_s=plan.term_s
         )
-        return _child_exit(answer.get("exit")) or ChildExit(0, None, 0.0)
+        return child_exit(answer.get("exit")) or ChildExit(0, None, 0.0)
 
     async def status(self) -> HolderStatus:
-        return _status(await self._request("query"))
+        return status_of(await self._request("query"))
 
     async def remember(self, memo: Mapping[str, str]) -> None:
         await self._request("memo", set=dict(memo))
@@ -196,7 +191,7 @@ class HolderLink(Holder):
 
     async def hook(self, line: str) -> int:
         """Append one JSON object to the hooks log, as a hook of the agent would. Its offset."""
-        return _integer(await self._request("hook", line=line), "offset")
+        return integer(await self._request("hook", line=line), "offset")
 
     async def quit(self) -> None:
         """End the holder process. Raises `HolderRefused` while a child runs: `stop` it first."""
@@ -287,9 +282,9 @@ class HolderLink(Holder):
             self._acks.popleft().set((result, reason))
         elif frame.kind == wire.REPLY:
             reply = wire.decode_json(frame.payload)
-            answer = self._replies.get(_integer(reply, "id"))
+            answer = self._replies.get(integer(reply, "id"))
             try:
-                value = _ok(reply)
+                value = ok(reply)
             except HolderRefused as error:
                 if answer is not None:
                     answer.fail(error)
@@ -312,7 +307,7 @@ class HolderLink(Holder):
 
     def _take(self, state: wire.Json) -> None:
         """Run and exit, as every answer about them and every exit event carries them."""
-        self._run, self._exit = _integer(state, "run"), _child_exit(state.get("exit"))
+        self._run, self._exit = integer(state, "run"), child_exit(state.get("exit"))
         self._changed.set()
         self._changed = anyio.Event()
 
@@ -385,93 +380,9 @@ async def launch(
     }
     if segment_bytes is not None:
         start["segment_bytes"] = segment_bytes
-    await _spawn(session_dir, start)
+    await spawn(session_dir, start)
     async with connect(session_dir) as link:
         yield link
-
-
-async def _spawn(session_dir: str, start: wire.Json) -> None:
-    try:
-        # Shielded: half way through, nobody would know whether there is a holder now.
-        with anyio.fail_after(LAUNCH_S, shield=True):
-            said, complaint = await _ask_to_start(session_dir, start)
-    except TimeoutError:
-        raise StartFailed(
-            f"the holder for {session_dir} was not ready within {LAUNCH_S:.0f} s; "
-            "see what keeps the machine busy and try again"
-        ) from None
-    try:
-        word = wire.decode_json(said)
-    except wire.WireError:
-        last = complaint.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        raise StartFailed(f"the holder for {session_dir} did not start: {last}") from None
-    if "ready" not in word:
-        raise StartFailed(str(word.get("error")))
-
-
-async def _ask_to_start(session_dir: str, start: wire.Json) -> tuple[bytes, bytes]:
-    """Its one line, or nothing and its last words. Not read to the end of the pipe: under uvloop
-    that never comes while the holder lives."""
-    process = await anyio.open_process(
-        holder_command(session_dir),
-        env={k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"},
-        start_new_session=True,
-    )
-    async with process:
-        assert process.stdin and process.stdout and process.stderr
-        said = b""
-        try:
-            await process.stdin.send(json.dumps(start).encode())
-            await process.stdin.aclose()
-            while not said.endswith(b"\n"):
-                said += await process.stdout.receive()
-        except (anyio.EndOfStream, anyio.BrokenResourceError):
-            return said, b"".join([part async for part in process.stderr])
-        return said, b""
-
-
-def holder_command(session_dir: str) -> list[str]:
-    """The holder by path, in an isolated interpreter that sees only what the holder needs."""
-    main = Path(holder.__file__).parent / "__main__.py"
-    paths = dict.fromkeys([main.parents[2], Path(ptyprocess.__file__).parents[1]])
-    isolated = ["-I", "-S", "-X", "utf8"]
-    return [sys.executable, *isolated, str(main), session_dir, *map(str, paths)]
-
-
-def _ok(reply: wire.Json) -> wire.Json:
-    """Raises `HolderRefused`."""
-    value = reply.get("ok")
-    if not isinstance(value, dict):
-        raise refusal(reply.get("error"))
-    return value
-
-
-def _integer(value: wire.Json, name: str) -> int:
-    found = value.get(name)
-    if not isinstance(found, int):
-        raise wire.WireError(f"{name} is missing in the holder's answer")
-    return found
-
-
-def _child_exit(value: object) -> ChildExit | None:
-    if not isinstance(value, dict):
-        return None
-    return ChildExit(value.get("code"), value.get("signal"), float(value.get("at", 0)))
-
-
-def _status(value: wire.Json) -> HolderStatus:
-    offsets, memo = value.get("offsets"), value.get("memo")
-    pid, ticks = value.get("pid"), value.get("start_ticks")
-    return HolderStatus(
-        holder_pid=_integer(value, "holder_pid"),
-        run=_integer(value, "run"),
-        pid=pid if isinstance(pid, int) else None,
-        start_ticks=ticks if isinstance(ticks, int) else None,
-        exit=_child_exit(value.get("exit")),
-        applied_seq=_integer(value, "applied_seq"),
-        offsets={Stream(k): v for k, v in offsets.items()} if isinstance(offsets, dict) else {},
-        memo=memo if isinstance(memo, dict) else {},
-    )
 
 
 __all__ = [

@@ -139,7 +139,8 @@ class TurnMachine:
     def state(self) -> SessionState:
         """The state of the region that matters most."""
         if self.activity is Activity.EXITED:
-            return SessionState.EXITED
+            waits = self.holds and self._closed is None
+            return SessionState.HELD if waits else SessionState.EXITED
         if self._flight is not None and self._flight.doubted:
             return SessionState.UNSURE
         if self.activity is Activity.STARTING:

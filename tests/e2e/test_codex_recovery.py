@@ -298,11 +298,15 @@ async def test_a_conversation_that_codex_does_not_know_is_refused(rig: Rig) -> N
 # --- a person at the same thread ----------------------------------------------------------------------
 
 
+def socket_behind(bench: DriverBench) -> str:
+    return os.path.realpath(f"{bench.spec.state_dir}/codex.sock")
+
+
 @asynccontextmanager
 async def human(bench: DriverBench) -> AsyncIterator[tuple[Peer, str]]:
     """Another client of the session's app-server, as an attached terminal is."""
     conversation = of(bench, SessionReady)[-1].conversation
-    async with connect(os.path.realpath(f"{bench.spec.state_dir}/codex.sock")) as peer:
+    async with connect(socket_behind(bench)) as peer:
         await greet(peer)
         await peer.call("thread/resume", {"threadId": conversation, "excludeTurns": True})
         yield peer, conversation
@@ -357,6 +361,7 @@ async def test_a_queue_that_an_interrupt_paused_does_not_hold_up_ours(rig: Rig) 
             await bench.inject("MARK-OURS")
             await bench.wait_for(Idle)
         assert [event.text for event in of(bench, Transcript)] == ["ours", "queued", "queued one"]
+        assert len(of(bench, Idle)) == 3
 
 
 async def test_a_blocked_prompt_is_refused_with_the_words_of_the_hook(rig: Rig) -> None:

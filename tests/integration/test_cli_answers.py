@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .cli_program import Program
+from .cli_program import SOON, Program
 from .control_double import Double, Reply, serving
 
 if TYPE_CHECKING:
@@ -279,6 +279,18 @@ def test_the_requests_of_the_command_line_are_what_the_supervisor_takes(
     assert set(seen) == set(models)
     for request, body in seen.items():
         models[request].model_validate_json(body)
+
+
+def test_down_returns_when_the_supervisor_is_gone(program: Program, double: Double) -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as supervisor:
+        double.on("GET /v1/status", Reply({"pid": supervisor.pid}))
+        double.on("POST /v1/down", Reply({}))
+        with program.start("down") as down:
+            double.wait_for("POST /v1/down")
+            with pytest.raises(subprocess.TimeoutExpired):
+                down.wait(1)
+            supervisor.communicate()
+            assert down.wait(SOON) == 0
 
 
 def test_texts_of_agents_cannot_act_on_the_terminal(program: Program, double: Double) -> None:

@@ -42,7 +42,7 @@ def test_it_needs_no_supervisor_and_touches_nothing(program: Program) -> None:
 def test_an_agent_that_is_not_installed_is_told_what_to_do_and_breaks_nothing(
     program: Program,
 ) -> None:
-    program.environ["PATH"] = "/usr/bin:/bin"
+    program.environ["PATH"] = str(program.work)  # an empty folder
 
     done = program.run("doctor")
 

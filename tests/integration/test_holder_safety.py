@@ -23,9 +23,9 @@ from relay_runtime.holder_link import (
     HolderIncompatible,
     HolderRefused,
     connect,
-    holder_command,
     launch,
 )
+from relay_runtime.holder_process import holder_command
 
 from .holders import ENVIRON, NOW, SOON, Raw, end, holder, meta, output, shell, until
 

@@ -29,7 +29,7 @@ from relay_runtime.events import (
 from relay_runtime.supervisor.journal import MIGRATIONS, Journal
 from relay_runtime.supervisor.ledger import Inject, Ledger
 from relay_runtime.supervisor.records import SessionRecord
-from relay_runtime.turn_types import Abilities, SessionState, Settle, Settled
+from relay_runtime.turn_types import Abilities, Closed, SessionState, Settle, Settled
 from relay_server.writer import Writer
 
 if TYPE_CHECKING:
@@ -207,3 +207,20 @@ async def test_the_task_is_the_users_own_words_and_is_given_once(tmp_path: Path)
         assert not one.effects
         assert statuses(book) == []  # nobody on the relay waits for it
         assert json.loads(book.open_deliveries("s1")[0].message) == {"task": "fix the tests"}
+
+
+async def test_what_is_over_for_long_is_forgotten_and_nothing_else(tmp_path: Path) -> None:
+    async with fresh(tmp_path) as (book, one):
+        await one.observe([SessionReady("c1"), Idle()])
+        await one.offer(delivery(1))
+        effect = one.effects.popleft()
+        assert isinstance(effect, Inject)
+        await one.observe([Proven(effect.injection.write_id, PROOF)])
+        await one.offer(delivery(2))
+        assert await book.prune(time.time() + 1) == []
+        assert book.events(0, None, 100) == []
+        assert [d.delivery_id for d in book.open_deliveries("s1")] == ["d2"]
+        assert len(book.unreported(100)) == 3  # not told to the relay yet
+        await one.control(Closed("done"), live=replace(one.live, ended=True))
+        assert await book.prune(time.time() + 1) == ["s1"]
+        assert list(book.sessions()) == []

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from relay_server import writer as writer_module
-from relay_server.database import DatabaseInUse, DatabaseTooNew, DatabaseUnusable, connect
+from relay_server.database import DatabaseInUse, DatabaseTooNew, DatabaseUnusable
 from relay_server.writer import Writer, WriterClosed
 
 from .relays import PATIENCE_S
@@ -397,18 +397,6 @@ async def test_what_is_no_database_gets_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(DatabaseUnusable, match="file"):
         await Writer.open(tmp_path / "file" / "x.db", [SCHEMA])
-
-
-def test_a_migration_is_all_or_nothing_across_a_crash(tmp_path: Path) -> None:
-    """The count and the change are one transaction: a connection that never commits shows neither."""
-    path = tmp_path / "test.db"
-    connect(path, [SCHEMA]).close()
-    crashed = sqlite3.connect(path, isolation_level=None)
-    crashed.execute("BEGIN IMMEDIATE")
-    crashed.execute("ALTER TABLE numbers ADD COLUMN x")
-    crashed.execute("PRAGMA user_version = 2")
-    crashed.close()
-    connect(path, [SCHEMA, "ALTER TABLE numbers ADD COLUMN x TEXT"]).close()
 
 
 def test_it_works_on_uvloop_too(tmp_path: Path) -> None:

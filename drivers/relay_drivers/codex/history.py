@@ -161,6 +161,7 @@ _MARKS: Final = (
     b'"UserMessage"',
     b'"user.text"',
     b'"token_usage_record"',
+    b'"token_count"',
 )
 
 
@@ -183,9 +184,11 @@ class _Scanner:
         turn_id = text(payload, "turn_id")
         if text(line, "type") == "token_usage_record":
             self._found.usage[turn_id] = recorded(sub(payload, "turn_token_usage"))
-            self._found.total = recorded(sub(payload, "thread_token_usage"))
         elif text(line, "type") == "response_item":
             self._input(payload)
+        elif kind == "token_count":
+            # What a new process counts on from, and what notifications tell; not always the sum.
+            self._found.total = recorded(sub(sub(payload, "info"), "total_token_usage"))
         elif kind == "task_started":
             self._newest = turn_id
             trigger = text(sub(payload, "turn_attribution"), "turn_trigger")

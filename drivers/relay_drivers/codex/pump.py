@@ -19,6 +19,7 @@ from . import approvals, checkpoint, history, program
 from .attach import begin, greet, rejoin
 from .read import objects, text
 from .rpc import CallRefused, Message, Peer, connect
+from .submissions import Submissions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +40,6 @@ MAX_RETRY_S: Final = 1.0
 LAST_WORDS_S: Final = 5.0
 #: Of its error output: the message and the warnings around it.
 LAST_WORDS_BYTES: Final = 8192
-#: A submission in codex's own queue (a person's) starts its turn 10 to 50 ms after the one before.
-#: When none has started by now, the queue is paused, and codex waits like we do.
-QUEUE_S: Final = 2.0
 
 
 class Pump:
@@ -63,8 +61,7 @@ class Pump:
         self._socket = socket
         self._zone = zone
         self._changed = anyio.Event()  # replaced at every change
-        self._queue_empty = False  # codex's own queue, as far as we know
-        self._queue_until: float | None = None  # when to stop waiting for it
+        self._queued = Submissions()
 
     async def change(self) -> None:
         """Wait for the next change of thread, connection or process."""
@@ -128,7 +125,7 @@ class Pump:
         """Begin or rejoin the conversation, tell what was missed, and whether it waits."""
         version = await greet(peer)
         async with self.lock:
-            self._queue_empty, self._queue_until = False, None
+            self._queued = Submissions()
             events: list[Event] = []
             thread, fresh = self.thread, False
             if thread is None:
@@ -157,7 +154,7 @@ class Pump:
         """Until the connection ends."""
         while True:
             batch: list[Message] | None = None
-            with anyio.move_on_after(self._patience()):
+            with anyio.move_on_after(self._queued.patience(anyio.current_time())):
                 batch = await peer.batch()
             if batch is not None and not batch:
                 return
@@ -165,12 +162,8 @@ class Pump:
                 assert self.thread is not None, "there is a thread once it is attached"
                 await self._commit(peer, self.thread, self._fold(self.thread, batch or []))
             self._tell()
-
-    def _patience(self) -> float | None:
-        """How long to wait for codex to go on with its own queue; None: for ever."""
-        if self._queue_until is None:
-            return None
-        return max(self._queue_until - anyio.current_time(), 0)
+            if any(_is_ours(message, self.thread, "thread/closed") for message in batch or []):
+                return  # the next connection resumes it
 
     def _fold(self, thread: Thread, batch: Sequence[Message]) -> list[Event]:
         events: list[Event] = []
@@ -179,35 +172,24 @@ class Pump:
                 ask = _ask(message)
                 events += thread.request(ask) if ask is not None else []
                 continue
-            ours = text(message.params, "threadId") == thread.conversation
-            if message.method == "thread/queue/changed" and ours:
-                self._queue_empty = False
-            elif message.method == "thread/closed" and ours:
-                raise HarnessGone("codex has unloaded the thread")  # resumed when we reconnect
+            if _is_ours(message, thread, "thread/queue/changed"):
+                self._queued.changed = True
             events += thread.observe(message.method, message.params, message.at)
         return events
 
     async def _commit(self, peer: Peer, thread: Thread, events: list[Event]) -> None:
         """Commit `events`, and that codex waits for input when nothing speaks against it."""
-        if not thread.boundary:
-            self._queue_until = None
-        elif await self._nothing_queued(peer, thread):
+        if self._queued.changed:
+            # Told before anything is asked: if the connection is lost now, they must not be.
+            await self.emit(thread, events)
+            events = []
+            queued = await peer.call("thread/queue/list", {"threadId": thread.conversation})
+            self._queued.listed(sum(1 for _ in objects(queued, "data")))
+        paused = thread.outcome is Outcome.INTERRUPTED
+        goes_on = self._queued.goes_on(thread.boundary, paused, anyio.current_time())
+        if thread.boundary and not goes_on:
             events = [*events, *thread.say_idle()]
         await self.emit(thread, events)
-
-    async def _nothing_queued(self, peer: Peer, thread: Thread) -> bool:
-        """Whether codex will not go on by itself with what a person has queued in it."""
-        if self._queue_empty:
-            return True
-        if self._queue_until is not None and anyio.current_time() >= self._queue_until:
-            self._queue_until = None
-            return True
-        queued = await peer.call("thread/queue/list", {"threadId": thread.conversation})
-        self._queue_empty = not any(objects(queued, "data"))
-        if self._queue_empty or thread.outcome is Outcome.INTERRUPTED:  # which pauses the queue
-            return True
-        self._queue_until = self._queue_until or anyio.current_time() + QUEUE_S
-        return False
 
     async def _certain(self, event: Event) -> Event | None:
         """A refusal only if the record has no trace of the write; else its proof, or nothing."""
@@ -233,6 +215,10 @@ class Pump:
         words = said.decode(errors="replace").strip()
         last = words.splitlines()[-1] if words else "it said nothing"
         return f"codex did not start: {program.last_error(words) or last}"
+
+
+def _is_ours(message: Message, thread: Thread, method: str) -> bool:
+    return message.method == method and text(message.params, "threadId") == thread.conversation
 
 
 def _ask(message: Message) -> approvals.Ask | None:

@@ -52,7 +52,7 @@ def _exit(error: ControlError) -> Exit:
         case client.Invalid():
             return Exit.USAGE
         case client.Refused():
-            return Exit.USAGE
+            return Exit.CONFLICT
         case client.NotStarted():
             return Exit.FAILED
         case client.TimedOut():

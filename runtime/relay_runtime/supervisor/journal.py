@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from ..contract import Json
 
-#: Events older than this are removed when the supervisor starts: the log is for people who look
-#: back at last night, the harness's own transcript is the archive.
-EVENT_DAYS = 30
+#: What is over for longer is forgotten: the journal is for people who look back at last night, the
+#: harness's own transcript is the archive.
+KEEP_DAYS = 30
 
 MIGRATIONS = (
     """
@@ -225,10 +225,9 @@ class Journal:
             )
         )
 
-    async def prune_events(self, before: float) -> None:
-        await self._writer.run(
-            lambda db: db.execute("DELETE FROM events WHERE at < ?", (before,)).rowcount
-        )
+    async def prune(self, before: float) -> list[str]:
+        """Forget what is over since before a time. Returns the ids of sessions that went."""
+        return await self._writer.run(lambda db: _prune(db, before))
 
     # Reading.
 
@@ -385,6 +384,22 @@ def _apply(db: sqlite3.Connection, step: Step) -> None:
             "UPDATE sessions SET checkpoint = ? WHERE session_id = ?",
             (step.checkpoint, session_id),
         )
+
+
+def _prune(db: sqlite3.Connection, before: float) -> list[str]:
+    over = "SELECT session_id FROM sessions WHERE ended = 1 AND since < ?"
+    gone = [row[0] for row in db.execute(over, (before,)).fetchall()]
+    for table in ("deliveries", "writes", "events"):
+        db.execute(f"DELETE FROM {table} WHERE session_id IN ({over})", (before,))
+    db.execute("DELETE FROM sessions WHERE ended = 1 AND since < ?", (before,))
+    db.execute("DELETE FROM events WHERE at < ?", (before,))
+    db.execute("DELETE FROM receipts WHERE reported = 1 AND at < ?", (before,))
+    db.execute("DELETE FROM writes WHERE open = 0 AND at < ?", (before,))
+    db.execute(
+        "DELETE FROM deliveries WHERE final = 1"
+        " AND delivery_id NOT IN (SELECT delivery_id FROM receipts)"
+    )
+    return gone
 
 
 def _insert_receipts(db: sqlite3.Connection, receipts: Sequence[ReceiptRow]) -> None:

@@ -221,13 +221,14 @@ class Ledger:
             step.checkpoint = "null"
             await self._finish(step, self._machine.observe(signal, now))
 
-    async def end_run(self, exited: Exited, live: Live) -> None:
-        """The process is gone; `live` has what follows from it."""
+    async def end_run(self, exited: Exited, hold: Held | None, live: Live) -> None:
+        """The process is gone; `live` and `hold` say what follows from it."""
         async with self._lock:
             now = time.time()
             step = self._new_step(now)
             self.live = live
-            await self._finish(step, self._observe(exited, step, now))
+            actions = self._machine.observe(hold, now) if hold is not None else []
+            await self._finish(step, actions + self._observe(exited, step, now))
 
     async def tick(self) -> None:
         async with self._lock:
@@ -290,9 +291,11 @@ class Ledger:
     @property
     def reason(self) -> str | None:
         """Why the session is in its state, in a few words."""
-        holds = ", ".join(self._machine.holds)
         if self.state is SessionState.HELD:
-            return f"{holds}: {self.live.reason}" if self.live.reason else holds or "retrying"
+            holds = list(self._machine.holds)
+            if self.live.reason and holds != [Hold.PAUSED]:
+                return self.live.reason
+            return ", ".join(holds) or "the model endpoint is being retried"
         if self.state is SessionState.WAITING:
             return ", ".join(f"{r.tool}: {r.detail}" for r in self.live.requests) or None
         if self.state in (SessionState.EXITED, SessionState.STARTING):

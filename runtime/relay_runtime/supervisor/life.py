@@ -31,7 +31,7 @@ from ..events import Ended, ExitClass, Exited, Notice, SessionReady
 from ..holder_link import connect, launch
 from ..processes import reap_orphans
 from ..restart import HoldFor, Restart, Stop, decide
-from ..turn_types import Closed, Restarting
+from ..turn_types import Closed, Held, Hold, Restarting
 from .effects import SETTLE_S
 
 if TYPE_CHECKING:
@@ -284,14 +284,15 @@ class Life:
 
     async def _goes_on_after(self, end: _End) -> bool:
         """Commit the end of a run together with what follows from it."""
-        live = replace(self.ledger.live, exited_run=end.run, reason=end.reason)
+        live = replace(self.ledger.live, exited_run=end.run, reason=end.reason, retry_at=None)
         goes_on = self._stop is None
         if goes_on:
             live, goes_on = self._decide(live, end)
         exit_ = end.exit
         code, signal = (exit_.code, exit_.signal) if exit_ is not None else (None, None)
         exited = Exited(code, signal, end.exit_class, end.reason)
-        await self.ledger.end_run(exited, live=live)
+        hold = Held(Hold.AUTH) if live.waits_for_human else None
+        await self.ledger.end_run(exited, hold, live=live)
         return goes_on
 
     def _decide(self, live: Live, end: _End) -> tuple[Live, bool]:

@@ -67,7 +67,8 @@ def run(home: Path, ready: Callable[[], None]) -> None:
     if failure is not None:
         while isinstance(failure, BaseExceptionGroup):
             failure = failure.exceptions[0]
-        raise CannotServe(str(failure))
+        # The relay alone is told its port by PORT; here that variable is somebody else's.
+        raise CannotServe(str(failure).replace("set PORT", "set AGENT_RELAY_PORT"))
 
 
 async def _serve(home: Path, ready: Callable[[], None]) -> None:

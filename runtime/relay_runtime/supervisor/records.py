@@ -13,7 +13,14 @@ from pydantic import ConfigDict, JsonValue, TypeAdapter
 
 from ..contract import Json, SessionSpec, StopPlan
 from ..control_types import PendingRequest, UsageTotals
-from ..events import PermissionRequested, PermissionResolved, SessionReady, TurnEnded
+from ..events import (
+    ErrorCleared,
+    HarnessError,
+    PermissionRequested,
+    PermissionResolved,
+    SessionReady,
+    TurnEnded,
+)
 from ..restart import History, RestartPolicy
 
 if TYPE_CHECKING:
@@ -77,8 +84,14 @@ class Live:
         match event:
             case SessionReady(conversation, model=model):
                 return replace(self, conversation=conversation, model=model or self.model)
-            case TurnEnded():
-                return replace(self, requests=(), usage=_added(self.usage, event))
+            case TurnEnded(error=error):
+                usage = _added(self.usage, event)
+                reason = error.message if error is not None else None
+                return replace(self, requests=(), usage=usage, reason=reason, retry_at=None)
+            case HarnessError(error) if error.retrying:
+                return replace(self, reason=error.message, retry_at=error.retry_at)
+            case ErrorCleared():
+                return replace(self, reason=None, retry_at=None)
             case PermissionRequested(request_id, tool, detail):
                 request = PendingRequest(request_id=request_id, tool=tool, detail=detail)
                 others = tuple(r for r in self.requests if r.request_id != request_id)

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import re
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ from .. import paths, registry
 from ..contract import Json, SessionSpec, StopPlan
 from ..restart import Policy, RestartPolicy
 from ..turn_types import SessionState
-from .journal import EVENT_DAYS, Journal, SessionRow
+from .journal import KEEP_DAYS, Journal, SessionRow
 from .records import Limits, Live, SessionRecord
 from .relay_link import RelayLink
 from .session import ManagedSession, ended_info
@@ -42,6 +43,7 @@ _log = logging.getLogger(__name__)
 
 #: Before a session that failed by a fault of ours is taken up again, doubled up to the second.
 FAILURE_BACKOFF_S = (1.0, 60.0)
+DAY_S = 86_400.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -75,13 +77,20 @@ class Supervisor:
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Adopt what lives, then serve until cancelled. Sessions outlive this."""
         await self.journal.set_fact("runtime_id", self._runtime_id)
-        await self.journal.prune_events(time.time() - EVENT_DAYS * 86400)
         async with anyio.create_task_group() as self._tasks:
             for row in list(self.journal.sessions()):
                 if not row.live.ended:
                     await self._adopt(row)
             self._tasks.start_soon(self.relay.run)
+            self._tasks.start_soon(self._forget_old)
             task_status.started()
+
+    async def _forget_old(self) -> None:
+        """Once a day: sessions that ended long ago, their logs, and what else is over."""
+        while True:
+            for session_id in await self.journal.prune(time.time() - KEEP_DAYS * DAY_S):
+                shutil.rmtree(paths.session_dir(self.home, session_id), ignore_errors=True)
+            await anyio.sleep(DAY_S)
 
     # Finding.
 
