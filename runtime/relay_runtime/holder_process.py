@@ -39,8 +39,8 @@ async def spawn(session_dir: str, start: wire.Json) -> None:
 
 
 async def _ask_to_start(session_dir: str, start: wire.Json) -> tuple[bytes, bytes]:
-    """Its one line, or nothing and its last words. Not read to the end of the pipe: under uvloop
-    that never comes while the holder lives."""
+    """Its one line, or nothing and its last words. Not read to the end of the pipe: a process that
+    the event loop forked meanwhile may have it open too."""
     process = await anyio.open_process(
         holder_command(session_dir),
         env={k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"},

@@ -8,14 +8,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 import anyio
+import anyio.lowlevel
+from anyio.abc import SocketAttribute
 
 from .contract import DriverError, HarnessGone
 from .holder import wire
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator
-
-    from anyio.abc import SocketStream
 
 SOCKET = "holder.sock"
 #: A holder answers in well under a millisecond; this bounds a machine that is swapping or asleep.
@@ -35,10 +36,14 @@ class HolderRefused(DriverError):
 
 
 class Connection:
-    """Frames in and out. Closed at the end of `async with`."""
+    """Frames in and out. Closed at the end of `async with`.
 
-    def __init__(self, stream: SocketStream) -> None:
-        self._stream = stream
+    On the socket itself: anyio's stream fails when it is cancelled in the very moment in which data
+    arrives (agronholm/anyio#1267 was one case of it), and we are cancelled all the time.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
         self._decoder = wire.Decoder()
         self.hello: wire.Json = {}
 
@@ -46,16 +51,22 @@ class Connection:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self.close()
+        self.close()
 
-    async def close(self) -> None:
-        await anyio.aclose_forcefully(self._stream)
+    def close(self) -> None:
+        anyio.notify_closing(self._socket)
+        self._socket.close()
 
     async def send(self, frame: bytes) -> None:
         """Raises `HarnessGone`. Cancelled in between it leaves half a frame: close it then."""
+        rest = memoryview(frame)
         try:
-            await self._stream.send(frame)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            while rest:
+                try:
+                    rest = rest[self._socket.send(rest) :]
+                except BlockingIOError:
+                    await anyio.wait_writable(self._socket)
+        except (OSError, anyio.ClosedResourceError):
             raise HarnessGone("the holder of this session is gone") from None
 
     async def frames(self) -> AsyncIterator[wire.Frame]:
@@ -65,10 +76,22 @@ class Connection:
                 if frame.kind == wire.ERROR:
                     raise refusal(wire.decode_json(frame.payload))
                 yield frame
-            try:
-                self._decoder.feed(await self._stream.receive(wire.CHUNK))
-            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            data = await self._receive()
+            if not data:
                 return
+            self._decoder.feed(data)
+
+    async def _receive(self) -> bytes:
+        """Empty at the end."""
+        await anyio.lowlevel.checkpoint()
+        try:
+            while True:
+                try:
+                    return self._socket.recv(wire.CHUNK)
+                except BlockingIOError:
+                    await anyio.wait_readable(self._socket)
+        except (OSError, anyio.ClosedResourceError):
+            return b""
 
 
 def refusal(error: object) -> HolderRefused:
@@ -96,20 +119,20 @@ async def dial(session_dir: str, *, read_only: bool) -> Connection:
                 return connection
         raise HarnessGone(f"the holder in {session_dir} hung up")
     except wire.WireError as error:
-        await connection.close()
+        connection.close()
         raise HolderIncompatible(
             f"the holder in {session_dir} is of another version: {error}; "
             "use the version that started it, or release the session"
         ) from None
     except TimeoutError:
-        await connection.close()
+        connection.close()
         raise HarnessGone(f"the holder in {session_dir} does not answer") from None
     except BaseException:
-        await connection.close()
+        connection.close()
         raise
 
 
-async def _connect(session_dir: str) -> SocketStream:
+async def _connect(session_dir: str) -> socket.socket:
     # A socket path holds 107 bytes; through a descriptor of the folder it is always short.
     try:
         folder = os.open(session_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -120,7 +143,8 @@ async def _connect(session_dir: str) -> SocketStream:
         if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
             raise HolderIncompatible(f"{session_dir}/{SOCKET} is not a socket of this user")
         with anyio.fail_after(DIAL_S):
-            return await anyio.connect_unix(f"/proc/self/fd/{folder}/{SOCKET}")
+            stream = await anyio.connect_unix(f"/proc/self/fd/{folder}/{SOCKET}")
+            return stream.extra(SocketAttribute.raw_socket)
     except TimeoutError:
         raise HarnessGone(f"the holder in {session_dir} does not answer") from None
     except OSError as error:

@@ -154,7 +154,7 @@ async def test_a_write_that_is_repeated_after_a_crash_goes_in_once(
 
 
 async def test_settling_a_living_session_tells_present_from_absent(
-    environ: dict[str, str], model_server: ModelServer
+    environ: dict[str, str], model_server: ModelServer, claude_cli: Cli
 ) -> None:
     model_server.script("answer", {"shell": "sleep 1"}, "done")
     never = "6f0c6a3e-7c55-4b0e-9d53-0d6f8f7b1c11"
@@ -169,6 +169,10 @@ async def test_settling_a_living_session_tells_present_from_absent(
         running = await bench.inject("go")
         await bench.wait_for(ToolStarted)
         assert (await bench.session.settle(running)).verdict is Verdict.PRESENT
+        unread = (
+            await bench.session.settle(never)
+        ).verdict  # only the newer one tells what it read
+        assert unread is (Verdict.ABSENT if claude_cli.version == NEW else Verdict.UNKNOWN)
         waiting = await bench.inject("later")
         unknown = await bench.session.settle(waiting)
         assert unknown.verdict is Verdict.UNKNOWN and unknown.reason

@@ -86,7 +86,7 @@ async def check_events(session: RealSession) -> None:
     cursors = [event["cursor"] for event in events]
     assert cursors == sorted(set(cursors))
     kinds = Counter(event["type"] for event in events)
-    assert kinds["turn.started"] == kinds["turn.ended"] == kinds["write.proven"], kinds
+    assert kinds["turn.started"] == kinds["turn.ended"] >= kinds["write.proven"], kinds
     for kind, key in [("turn.started", "turn_id"), ("turn.ended", "turn_id")]:
         ids = [event["data"][key] for event in events if event["type"] == kind]
         assert len(ids) == len(set(ids)), kind

@@ -66,8 +66,8 @@ def agent(agent_id: str, **fields: object) -> AgentRegistration:
     return AgentRegistration.model_validate({"id": agent_id, "name": agent_id} | fields)
 
 
-def message(to: str, body: str = "text", **fields: object) -> NewMessage:
-    return NewMessage.model_validate({"from": "tester", "to": to, "body": body} | fields)
+def message(to: str, body: str = "text", sender: str = "tester", **fields: object) -> NewMessage:
+    return NewMessage.model_validate({"from": sender, "to": to, "body": body} | fields)
 
 
 def receipt(delivery_id: str, status: str, number: int = 0, **fields: object) -> NewReceipt:

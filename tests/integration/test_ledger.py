@@ -209,6 +209,18 @@ async def test_the_task_is_the_users_own_words_and_is_given_once(tmp_path: Path)
         assert json.loads(book.open_deliveries("s1")[0].message) == {"task": "fix the tests"}
 
 
+async def test_silence_counts_from_the_write_not_from_the_idle_hours_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fresh(tmp_path) as (_, one):
+        now = time.time()
+        await one.observe([SessionReady("c1"), Idle()])
+        monkeypatch.setattr(time, "time", lambda: now + 7200)
+        await one.offer(delivery(1))
+        assert one.state is SessionState.BUSY
+        assert one.silent_since == now + 7200
+
+
 async def test_what_is_over_for_long_is_forgotten_and_nothing_else(tmp_path: Path) -> None:
     async with fresh(tmp_path) as (book, one):
         await one.observe([SessionReady("c1"), Idle()])

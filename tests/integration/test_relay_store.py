@@ -14,6 +14,7 @@ from relay_client.types import (
     FINAL,
     MAX_BODY_BYTES,
     AgentStatus,
+    DeliveryMode,
     DeliveryStatus,
     ReceiptOutcome,
     SendResult,
@@ -205,7 +206,9 @@ async def test_a_repeated_key_returns_the_first_message_and_how_it_fares(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "changes", [{"body": "other"}, {"to": "b"}, {"mode": "interrupt"}, {"thread_id": 1}], ids=str
+    "changes",
+    [{"body": "other"}, {"to": "b"}, {"mode": DeliveryMode.INTERRUPT}, {"thread_id": 1}],
+    ids=str,
 )
 async def test_a_key_does_not_stand_for_two_messages(
     tmp_path: Path, changes: dict[str, object]
@@ -214,9 +217,9 @@ async def test_a_key_does_not_stand_for_two_messages(
         await store.register(agent("a"))
         await store.register(agent("b"))
         await store.send(message("a", "opens a thread"))
-        fields = {"from": "tester", "to": "a", "body": "text", "idempotency_key": "k"}
-        await store.send(message(**fields))  # type: ignore[arg-type]
-        refused = await refusal(store, message(**(fields | changes)))  # type: ignore[arg-type]
+        first = message("a", idempotency_key="k")
+        await store.send(first)
+        refused = await refusal(store, first.model_copy(update=changes))
         assert (refused.status, refused.code) == (409, "idempotency_conflict")
 
 
@@ -355,11 +358,8 @@ async def test_each_report_of_a_batch_is_judged_by_itself(tmp_path: Path) -> Non
             "delivery_final",
             "repeated",
         ]
-        assert [one.ok for one in told] == [o in ("recorded", "repeated") for o in _outcomes(told)]
-
-
-def _outcomes(told: list[object]) -> list[str]:
-    return [one.outcome.value for one in told]  # type: ignore[attr-defined]
+        harmless = (ReceiptOutcome.RECORDED, ReceiptOutcome.REPEATED)
+        assert [one.ok for one in told] == [one.outcome in harmless for one in told]
 
 
 async def test_a_delivery_of_another_relay_is_unknown_here(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ class Clock:
     def _silence(self) -> float | None:
         if self._ledger.state is not SessionState.BUSY:
             return None
-        return self._ledger.last_event_at + self._ledger.record.limits.turn_idle_s
+        return self._ledger.silent_since + self._ledger.record.limits.turn_idle_s
 
     async def _report_silence(self) -> None:
         """Never a kill: an agent may think for long, and silence alone proves nothing."""

@@ -107,7 +107,7 @@ class Ledger:
         self.checkpoint: Json = row.checkpoint
         self.since = row.since
         self.changed = anyio.Event()
-        self.last_event_at = time.time()
+        self._last_event_at = time.time()
         self._journal = journal
         self._hold_for = hold_for
         self._on_change = on_change
@@ -154,6 +154,11 @@ class Ledger:
         return self._machine.deadline
 
     @property
+    def silent_since(self) -> float:
+        """When something was last heard of the harness, or something was first expected of it."""
+        return max(self._last_event_at, self.since)
+
+    @property
     def holds(self) -> dict[Hold, float | None]:
         return dict(self._machine.holds)
 
@@ -190,7 +195,7 @@ class Ledger:
         """Events of the driver and the checkpoint after them, in one transaction."""
         async with self._lock:
             now = time.time()
-            self.last_event_at = now
+            self._last_event_at = now
             step = self._new_step(now)
             if checkpoint is not None:
                 self.checkpoint = checkpoint
