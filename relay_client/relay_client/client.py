@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-    import httpx
     from pydantic import BaseModel
+
+    from .direct import App
 
 T = TypeVar("T")
 
@@ -60,17 +61,17 @@ class RelayClient:
     """A relay over HTTP. Every method raises `errors.RelayError`; see its tree.
 
     `url` is like `http://127.0.0.1:4850`; anything that cannot be one raises `ValueError`.
-    `transport` replaces the network: `httpx.ASGITransport(app)` talks to a relay in this process,
-    except for `events`. Use it as a context manager, or call `aclose`.
+    `app` is the ASGI application of that relay when it runs in this process: then only `events`
+    uses the network. Use it as a context manager, or call `aclose`.
     """
 
     def __init__(
         self,
         url: str,
         token: str | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        app: App | None = None,
     ) -> None:
-        self._connection = Connection(url, token, transport)
+        self._connection = Connection(url, token, app)
 
     async def __aenter__(self) -> Self:
         return self

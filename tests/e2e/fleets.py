@@ -15,17 +15,18 @@ from relay_runtime.testing.fleet import Answer, Fleet
 from relay_runtime.testing.model_server import ModelServer, run_model_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from relay_runtime.contract import Json
 
-#: The strongest proof that each CLI gives for a message that it took at a boundary.
+#: What proves a message that each CLI took at a boundary. The older claude announces nothing: its
+#: record or its replay has it first.
 EVIDENCE = {
-    ("claude", "2.1.330"): "claude.command_lifecycle",
-    ("claude", "2.1.197"): "claude.replay",
-    ("codex", "0.169.0"): "codex.user_message",
-    ("opencode", "1.18.33"): "opencode.message",
+    ("claude", "2.1.330"): {"claude.command_lifecycle"},
+    ("claude", "2.1.197"): {"claude.transcript", "claude.replay"},
+    ("codex", "0.169.0"): {"codex.user_message"},
+    ("opencode", "1.18.33"): {"opencode.message"},
 }
 
 
@@ -90,17 +91,23 @@ async def fleet_of(folder: Path) -> AsyncIterator[Fleet]:
 
 
 @asynccontextmanager
-async def real_session(cli: Cli, folder: Path, **spawn: Json) -> AsyncIterator[RealSession]:
-    """A session of `cli` in a fleet of its own."""
-    async with fleet_of(folder) as fleet, spawned(fleet, cli, folder / "agent", **spawn) as session:
-        yield session
+async def real_session(
+    cli: Cli, folder: Path, more_environ: Mapping[str, str] | None = None, **spawn: Json
+) -> AsyncIterator[RealSession]:
+    """A session of `cli` in a fleet of its own; the rest is as in `spawned`."""
+    home = folder / "agent"
+    async with fleet_of(folder) as fleet, spawned(fleet, cli, home, more_environ, **spawn) as found:
+        yield found
 
 
 @asynccontextmanager
-async def spawned(fleet: Fleet, cli: Cli, home: Path, **spawn: Json) -> AsyncIterator[RealSession]:
-    """A session that is ready and idle. `spawn` is laid over what every test wants."""
+async def spawned(
+    fleet: Fleet, cli: Cli, home: Path, more_environ: Mapping[str, str] | None = None, **spawn: Json
+) -> AsyncIterator[RealSession]:
+    """A session that is ready and idle. `spawn` is laid over what every test wants, and
+    `more_environ` over its environment."""
     async with run_model_server() as model:
-        environ = hermetic_env(cli, home, model.url)
+        environ = hermetic_env(cli, home, model.url) | dict(more_environ or {})
         request: dict[str, Json] = {
             "name": cli.name,
             "cwd": str(home / "work"),

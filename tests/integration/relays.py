@@ -59,7 +59,7 @@ def http(relay: Relay) -> httpx.AsyncClient:
 
 def client(relay: Relay) -> RelayClient:
     """The client to a relay in this process."""
-    return RelayClient(LOCAL, relay.settings.token, httpx.ASGITransport(relay.app))
+    return RelayClient(LOCAL, relay.settings.token, relay.app)
 
 
 def agent(agent_id: str, **fields: object) -> AgentRegistration:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import anyio
 
 from relay_client.client import RelayClient
-from relay_client.lean import httpx
 from relay_profiles.watch import ProfileCatalog
 from relay_server.database import DatabaseError
 from relay_server.server import BindError, open_relay, serve_app
@@ -138,8 +137,7 @@ async def _relay_client(
     settings = Settings.from_environ(_embedded_environ(environ), db_path=paths.relay_db(home))
     async with open_relay(settings) as relay:
         url = await tasks.start(relay.serve)
-        transport = httpx.ASGITransport(relay.app)
-        async with RelayClient(url, settings.token, transport=transport) as client:
+        async with RelayClient(url, settings.token, relay.app) as client:
             yield client, url, True
 
 
