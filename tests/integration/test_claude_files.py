@@ -70,10 +70,19 @@ def test_a_line_that_is_not_complete_yet_proves_nothing(tmp_path: Path) -> None:
 
 def test_a_search_may_begin_anywhere(tmp_path: Path) -> None:
     book = record(tmp_path, USER, *NO_PROOF)
-    end = book.size()
-    assert end > 0 and book.search([X], since=1) is None
+    assert book.search([X], since=1) is None
     book = record(tmp_path, *NO_PROOF, USER)
     assert book.search([X], since=5) is not None
+
+
+def test_what_is_found_says_where_the_rest_begins(tmp_path: Path) -> None:
+    filler = {"type": "user", "uuid": "f", "message": {"content": "x" * 3_000_000}}
+    newer = "7a0d2b1e-0000-4b0e-9d53-0d6f8f7b1c11"
+    book = record(tmp_path, filler, filler, USER, {**USER, "uuid": newer}, filler)
+    first = book.search([X])
+    assert first is not None and book.search([X], since=first.end) is None
+    second = book.search([newer], since=first.end)
+    assert second is not None and second == book.search([newer], since=first.end - 9)
 
 
 def test_a_long_record_is_searched_across_its_blocks(tmp_path: Path) -> None:
@@ -90,7 +99,7 @@ def test_every_id_of_a_write_is_looked_up(tmp_path: Path) -> None:
 def test_a_conversation_without_a_message_has_no_record(tmp_path: Path) -> None:
     for environ in ({"HOME": str(tmp_path)}, {"HOME": str(tmp_path / "missing")}):
         book = Record(environ, CONVERSATION)
-        assert (book.exists(), book.size(), book.search([X])) == (False, 0, None)
+        assert (book.exists(), book.search([X])) == (False, None)
 
 
 def test_a_record_that_appears_or_vanishes_is_noticed(tmp_path: Path) -> None:

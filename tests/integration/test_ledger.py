@@ -194,6 +194,9 @@ async def test_a_rate_limited_turn_holds_before_the_next_write_can_come_out(tmp_
         assert (last.status, last.reason) == ("deferred", "held")
         assert last.next_attempt_at is not None
         assert one.queued == 0
+        told = len(book.unreported(100))
+        await ledger(book).tick()
+        assert len(book.unreported(100)) == told, "the next supervisor tells it again"
 
 
 async def test_the_task_is_the_users_own_words_and_is_given_once(tmp_path: Path) -> None:

@@ -21,22 +21,25 @@ class Lookup:
     def __init__(self, environ: Mapping[str, str], conversation: str) -> None:
         self._environ = environ
         self._record = Record(environ, conversation)
+        self.newest = 0
+        """The byte after the newest line that was found; what comes now is behind it."""
 
     def follow(self, conversation: str) -> None:
         """Look into the record of this conversation from now on."""
         if conversation != self._record.conversation:
             self._record = Record(self._environ, conversation)
+            self.newest = 0
 
     async def exists(self) -> bool:
         return await anyio.to_thread.run_sync(self._record.exists)
 
-    async def size(self) -> int:
-        return await anyio.to_thread.run_sync(self._record.size)
-
     async def find(self, harness_ids: tuple[str, ...], since: int = 0) -> str | None:
         """The id of those that the record proves, from byte `since` on."""
         found = await anyio.to_thread.run_sync(self._record.search, harness_ids, since)
-        return found.harness_id if found is not None else None
+        if found is None:
+            return None
+        self.newest = max(self.newest, found.end)
+        return found.harness_id
 
     async def find_patiently(self, harness_ids: tuple[str, ...]) -> str | None:
         """As `find`, and once more when what Claude still has in memory must be written."""

@@ -63,7 +63,7 @@ class ClaudeSession(Session):
         self._protocol = Protocol(start.state)
         self._lines = Lines(start.offset, skipping=start.skipping)
         self._lookup = Lookup(environ, start.state.conversation)
-        self._marks: dict[str, int] = {}  # size of the record when a write was handed in
+        self._marks: dict[str, int] = {}  # where in the record to look for a write
         self._busy = anyio.Lock()  # state and commit move together
         self._claimed = anyio.Event()
         self._ready = anyio.Event()
@@ -255,11 +255,7 @@ class ClaudeSession(Session):
             return Receipt(Handed.DEFERRED, "claude still holds the message before this one")
         text = neutralise(injection.text)
         harness_id = writes.hand(injection.write_id, text)
-        try:
-            mark = await self._lookup.size()
-        except OSError:
-            mark = 0
-        self._marks.setdefault(harness_id, mark)
+        self._marks.setdefault(harness_id, self._lookup.newest)
         message = commands.user_message(harness_id, text, injection.entry)
         await self._ctx.holder.write(message, injection.seq)
         return Receipt(Handed.ACCEPTED)

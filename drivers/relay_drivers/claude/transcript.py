@@ -28,10 +28,11 @@ _BLOCK: Final = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`line` is the line's own uuid."""
+    """`line` is the line's own uuid, `end` the byte after the line."""
 
     harness_id: str
     line: str
+    end: int
 
 
 def config_folder(environ: Mapping[str, str]) -> Path:
@@ -54,11 +55,6 @@ class Record:
         """Whether the conversation can be resumed. Raises `OSError` when that cannot be seen."""
         return self._find() is not None
 
-    def size(self) -> int:
-        """Bytes so far; 0 when there is no record."""
-        path = self._find()
-        return path.stat().st_size if path is not None else 0
-
     def search(self, harness_ids: Iterable[str], since: int = 0) -> Found | None:
         """The first line from `since` on that proves one of the writes.
 
@@ -69,16 +65,17 @@ class Record:
         if path is None:
             return None
         needles = {harness_id.encode(): harness_id for harness_id in harness_ids}
-        rest = b""
+        rest, end = b"", since
         with path.open("rb") as file:
             file.seek(since)
             while block := file.read(_BLOCK):
                 lines = (rest + block).split(b"\n")
                 rest = lines.pop()  # not complete yet, so not there yet
                 for line in lines:
+                    end += len(line) + 1
                     for needle, harness_id in needles.items():
                         if needle in line and (uuid := _proof(line, harness_id)) is not None:
-                            return Found(harness_id, uuid)
+                            return Found(harness_id, uuid, end)
         return None
 
     def _find(self) -> Path | None:

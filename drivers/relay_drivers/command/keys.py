@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class Keys:
     """What is written: `text`, then `enter` by itself (None: it is in `text`).
 
     `head` and `tail` are how the beginning and the end of it look in an echo, without white space,
-    since programs wrap and indent; `size` is how many characters the whole of it has there.
+    since programs wrap and indent, and without what is drawn as nothing, since some leave that out
+    and some show a mark in its place; `size` is how many characters the whole of it has at least.
     """
 
     text: bytes
@@ -50,10 +52,10 @@ def keys(text: str, options: Options, *, paste: bool) -> Keys:
     encoded = text.encode(options.encoding, "replace")
     if _CONTROL_BYTE.search(encoded):
         raise AssertionError("an encoding that makes control bytes of letters was let through")
-    shown = squeeze(encoded.decode(options.encoding, "replace"))
-    if not shown:
+    drawn = _runs(squeeze(encoded.decode(options.encoding, "replace")))
+    if not drawn:
         raise Untypable("nothing is left of it without control characters and white space")
-    head, tail, size = shown[:HEAD_CHARS], shown[-TAIL_CHARS:], len(shown)
+    head, tail, size = drawn[0][:HEAD_CHARS], drawn[-1][-TAIL_CHARS:], sum(map(len, drawn))
     enter = options.submit.encode(options.encoding)
     if paste:
         return Keys(PASTE_BEGIN + encoded + PASTE_END, enter, head, tail, size)
@@ -63,6 +65,11 @@ def keys(text: str, options: Options, *, paste: bool) -> Keys:
             f"{options.line_bytes - len(enter)}: send a shorter message"
         )
     return Keys(encoded + enter, None, head, tail, size)
+
+
+def _runs(text: str) -> list[str]:
+    """The parts of `text` between characters that are drawn as nothing."""
+    return ["".join(run) for drawn, run in groupby(text, str.isprintable) if drawn]
 
 
 def squeeze(text: str) -> str:
