@@ -49,7 +49,7 @@ class CommandHarness(Harness):
 
     async def create(self, spec: SessionSpec, ctx: Context) -> Session:
         argv = (*spec.argv, *spec.args)
-        if not argv:
+        if not argv or not argv[0]:
             raise StartFailed(
                 "no program to run: name it after --, or in the profile's argv, such as "
                 "relay-runtime spawn command -- python3 -i"

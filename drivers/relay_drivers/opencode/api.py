@@ -72,6 +72,11 @@ class Api:
         body: Json = {"messageID": message, "parts": parts}
         await self._send("POST", f"/session/{session}/prompt_async", body=body)
 
+    async def load(self) -> None:
+        """Have the server load what a turn needs; what it does for a turn waits for that too."""
+        await self.get("/agent")
+        await self.get("/config/providers")
+
     async def messages(self, session: str, before: str | None) -> tuple[Sequence[Json], str | None]:
         """One page in ascending order, newest page first, and the cursor of the page before it."""
         params = {"limit": str(PAGE)} | ({"before": before} if before is not None else {})

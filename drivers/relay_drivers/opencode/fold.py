@@ -96,6 +96,10 @@ class Fold:
         waits = any(not user.ran for user in self._is.waiting.values())
         return not self._is.busy and self._is.turn is None and not self._handed and not waits
 
+    def knows(self, message: str) -> bool:
+        """Whether the server has said that it has this message of ours."""
+        return message in self._is.waiting or message in self._is.answered
+
     @property
     def stranded(self) -> list[str]:
         """Ids of our messages that a turn left behind without an answer, oldest first."""

@@ -63,6 +63,8 @@ LAST_WORDS_S = 1.0
 CONNECTED_S = 10.0
 #: An abort takes effect in 0.3 s, but one sent while a turn is still being set up has none.
 INTERRUPT_S, INTERRUPT_TRIES = 5.0, 3
+#: A prompt that was taken is stored some 30 ms later, once what a turn needs is loaded.
+STORED_S = 2.0
 #: Disposing takes 0.3 s. What it does not end, the holder kills.
 DISPOSE_S = 5.0
 
@@ -141,8 +143,7 @@ class OpencodeSession(Session):
         """Let the server load now what its first turn would wait for (0.7 s)."""
         await self._caught_up.wait()  # not before: it answers nobody else meanwhile
         with suppress(httpx.RequestError, ApiError):
-            await api.get("/agent")
-            await api.get("/config/providers")
+            await api.load()
 
     async def _stay_connected(self, api: Api, fold: Fold) -> None:
         failures = 0
@@ -302,18 +303,32 @@ class OpencodeSession(Session):
         message = message_id(write_id)
         try:
             api, fold = await self._connected()
-            found = read_message(await api.get(f"/session/{fold.session}/message/{message}"))
+            found = await self._look(api, fold, message)
             if found is None:
-                return Settlement(Verdict.UNKNOWN, reason="opencode's record cannot be read")
-            listed = [m for m, _ in await read_messages(api, fold.session, found[0].order)]
-            busy = await is_busy(api, fold.session)
-        except ApiError as error:
-            if error.status != httpx.codes.NOT_FOUND:
-                return Settlement(Verdict.UNKNOWN, reason=str(error))
+                # Taken and not stored yet? Posted again it might start a second turn, much later.
+                await api.load()
+                with anyio.move_on_after(STORED_S):
+                    await self._until(lambda: fold.knows(message))
+                found = await self._look(api, fold, message)
+        except (HarnessGone, ApiError, httpx.RequestError) as error:
+            return Settlement(Verdict.UNKNOWN, reason=f"opencode's record: {error}")
+        if found is None:
             fold.unhand(message)
             return Settlement(Verdict.ABSENT, reason="opencode has no such message")
-        except (HarnessGone, httpx.RequestError) as error:
-            return Settlement(Verdict.UNKNOWN, reason=f"opencode's record: {error}")
+        return found
+
+    async def _look(self, api: Api, fold: Fold, message: str) -> Settlement | None:
+        """What the record says of a message; None when it is not there."""
+        try:
+            found = read_message(await api.get(f"/session/{fold.session}/message/{message}"))
+        except ApiError as error:
+            if error.status != httpx.codes.NOT_FOUND:
+                raise
+            return None
+        if found is None:
+            return Settlement(Verdict.UNKNOWN, reason="opencode's record cannot be read")
+        listed = [m for m, _ in await read_messages(api, fold.session, found[0].order)]
+        busy = await is_busy(api, fold.session)
         turn = turn_of(message, listed)
         if turn is not None:
             return Settlement(Verdict.PRESENT, Evidence(EVIDENCE, message, turn))
