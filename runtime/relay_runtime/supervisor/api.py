@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Router
 
 from relay_client.errors import Rejected, RelayError, Unreachable
-from relay_client.types import NewMessage, Receipts, SendResult
+from relay_client.types import NewMessage, Number, Receipts, SendResult
 from relay_server.boundary import Boundary
 from relay_server.errors import ApiError, Conflict
 from relay_server.openapi import Operation, bind, describe, query, read, reply
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
+    from .journal import EventRow
     from .session import ManagedSession
     from .supervisor import Supervisor
 
@@ -52,8 +53,8 @@ _log = logging.getLogger(__name__)
 
 #: Environments are tens of kilobytes; a message of a million characters may be escaped six-fold.
 MAX_BODY = 8 * 1024 * 1024
-#: Events read at once for one follower.
-PAGE = 500
+#: Events read and written at once for one follower; some can be long.
+PAGE = 100
 
 
 class _Query(BaseModel):
@@ -66,13 +67,13 @@ class SessionsQuery(_Query):
 
 class EventsQuery(_Query):
     session: str | None = None
-    since: Annotated[int, Field(ge=0)] = 0
+    since: Number = 0
     follow: bool = False
 
 
 class LogsQuery(_Query):
     stream: Literal["out", "err"] = "out"
-    offset: Annotated[int, Field(ge=0)] = 0
+    offset: Number = 0
     follow: bool = False
 
 
@@ -266,7 +267,10 @@ class ControlApi:
         return self._supervisor.find(request.path_params["name"])
 
     async def spawn(self, request: Request) -> Response:
-        return reply(await self._supervisor.spawn(await read(request, Spawn, MAX_BODY)), 201)
+        wanted = await read(request, Spawn, MAX_BODY)
+        if not self._supervisor.relay_embedded:
+            await _relayed(self._supervisor.relay.check())
+        return reply(await self._supervisor.spawn(wanted), 201)
 
     async def sessions(self, request: Request) -> Response:
         wanted = query(request, SessionsQuery)
@@ -308,21 +312,13 @@ class ControlApi:
         while not self._closing.is_set():
             news = self._supervisor.news
             rows = self._supervisor.journal.events(cursor, session_id, PAGE)
-            for row in rows:
-                record = EventRecord(
-                    cursor=row.cursor,
-                    at=row.at,
-                    session_id=row.session_id,
-                    name=row.name,
-                    type=row.type,
-                    data=row.data,
-                )
-                yield record.model_dump_json() + "\n"
-                cursor = row.cursor
-            if not rows:
-                if not follow:
-                    return
+            if rows:
+                cursor = rows[-1].cursor
+                yield "".join(_event_line(row) for row in rows)
+            elif follow:
                 await news.wait()
+            else:
+                return
 
     # Messages: the relay's own answers, through the supervisor's connection to it.
 
@@ -337,6 +333,18 @@ class ControlApi:
         return reply(
             await _relayed(client.receipts(number, until=wanted.until, wait_s=wanted.wait_s))
         )
+
+
+def _event_line(row: EventRow) -> str:
+    record = EventRecord(
+        cursor=row.cursor,
+        at=row.at,
+        session_id=row.session_id,
+        name=row.name,
+        type=row.type,
+        data=row.data,
+    )
+    return record.model_dump_json() + "\n"
 
 
 async def _told(order: Awaitable[None]) -> None:
