@@ -25,6 +25,9 @@ _HOLDS: Final = {
     ErrorClass.RATE_LIMIT: (30.0, 900.0),
     ErrorClass.OVERLOADED: (5.0, 120.0),
 }
+#: First wait of an error that says when it passes: a time that was kept to and did not help was
+#: wrong, and an agent that is told again and again to go on fills its conversation with it.
+_TOLD_HOLD: Final = 1.0
 #: Share of a wait that is random, so that many sessions do not come back in step.
 _HOLD_JITTER: Final = 0.2
 
@@ -128,8 +131,9 @@ def hold_for(error: ErrorInfo, failures: int, now: float, chance: float) -> floa
     """Until when a session waits after `failures` turns in a row failed so; None: for a human."""
     if error.error not in _HOLDS:
         return None
-    if error.retry_at is not None and error.retry_at > now:
-        return error.retry_at
     first, longest = _HOLDS[error.error]
+    told = now
+    if error.retry_at is not None and error.retry_at > now:
+        first, told = _TOLD_HOLD, error.retry_at
     delay = min(first * 2.0 ** min(max(failures - 1, 0), _MAX_EXPONENT), longest)
-    return now + delay * (1 - _HOLD_JITTER * chance)
+    return max(told, now + delay * (1 - _HOLD_JITTER * chance))

@@ -177,6 +177,9 @@ class Interrupt:
 
 Action = Write | Report | Settle | Interrupt
 
+#: What a deferred receipt says: the reason, and whether it names the next attempt.
+Told = tuple[str, bool]
+
 
 @dataclass(frozen=True, slots=True)
 class Abilities:

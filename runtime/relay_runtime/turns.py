@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .contract import Json
+    from .turn_types import Told
 
 #: One write takes at most this many messages: an agent that was busy for an hour gets its mail in
 #: readable portions, and a crash puts no more than this in doubt at once.
@@ -130,7 +131,7 @@ class TurnMachine:
     _queue: deque[Pending] = field(default_factory=deque)
     _flight: Flight | None = None
     _retry: Retry | None = None
-    _told: dict[str, set[str]] = field(default_factory=dict)
+    _told: dict[str, set[Told]] = field(default_factory=dict)
     _cut: tuple[str, str] | None = None  # (turn id, why)
     _interrupting: bool = False
     _closed: str | None = None
@@ -199,13 +200,13 @@ class TurnMachine:
         snapshot: Mapping[str, Json],
         queue: Iterable[Pending],
         in_doubt: Write | None,
-        told: Mapping[str, Iterable[str]],
+        told: Mapping[str, Iterable[Told]],
         now: float,
     ) -> None:
         """Take over from the journal after a restart of the supervisor; call before anything else.
 
         `queue` holds every delivery that is not final, in order, those of `in_doubt` among them;
-        `told` the reasons each was deferred for.
+        `told` what its sender heard of each that was deferred.
         """
         match snapshot:
             case {
@@ -233,7 +234,7 @@ class TurnMachine:
             pending = tuple(by_id.pop(d) for d in in_doubt.deliveries if d in by_id)
             self._flight = Flight(in_doubt, pending, check_at=now, doubted=True)
         self._queue.extend(by_id.values())
-        self._told = {delivery_id: set(reasons) for delivery_id, reasons in told.items()}
+        self._told = {delivery_id: set(heard) for delivery_id, heard in told.items()}
 
     def offer(self, pending: Pending, now: float) -> list[Action]:
         """A delivery arrived. Its id must be new to this machine."""
@@ -475,7 +476,8 @@ class TurnMachine:
         return tuple(batch)
 
     def _defer(self) -> list[Action]:
-        """One receipt for each waiting delivery and reason: told once, not at every change."""
+        """One receipt for each waiting delivery and reason, and one when the next attempt is known:
+        told once, not at every change."""
         if not self._queue:
             return []
         reason = self._why_not
@@ -484,8 +486,8 @@ class TurnMachine:
         actions: list[Action] = []
         for pending in self._queue:
             told = self._told.setdefault(pending.delivery_id, set())
-            if reason not in told:
-                told.add(reason)
+            if (reason, at is not None) not in told:
+                told.add((reason, at is not None))
                 actions.append(
                     Report(pending.delivery_id, Status.DEFERRED, reason, next_attempt_at=at)
                 )

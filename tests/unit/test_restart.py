@@ -172,6 +172,14 @@ def test_an_error_without_a_time_is_waited_for_longer_each_time_up_to_a_bound(
         assert len(waits) == len(held)
 
 
+def test_an_endpoint_that_names_a_short_time_again_and_again_is_not_asked_at_that_pace() -> None:
+    info = ErrorInfo(ErrorClass.RATE_LIMIT, "…", retry_at=1000.1)
+    held = [hold_for(info, failures, 1000.0, 0.0) for failures in range(1, 40)]
+    waits = [until - 1000.0 for until in held if until is not None]
+    assert waits[:4] == [1.0, 2.0, 4.0, 8.0]
+    assert waits[-1] == 900.0
+
+
 @given(
     error=st.sampled_from([ErrorClass.RATE_LIMIT, ErrorClass.OVERLOADED]),
     failures=st.integers(0, 10_000),

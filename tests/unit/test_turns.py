@@ -406,6 +406,18 @@ def test_a_rate_limited_turn_holds_the_queue_and_then_tells_the_agent_what_happe
     assert bench.writes()[0].cut == "429"
 
 
+def test_a_sender_that_heard_of_the_hold_hears_when_it_ends_once_that_is_known() -> None:
+    bench = busy()
+    bench.see(HarnessError(ErrorInfo(ErrorClass.RATE_LIMIT, "429", retrying=True)))
+    bench.offer()
+    until = bench.now + 30
+    bench.see(Held(Hold.RATE_LIMIT, until))
+    bench.see(TurnEnded("t1", Outcome.FAILED, error=LIMITED))
+    bench.see(Idle())
+    assert bench.reports("d0")[1:] == [("deferred", "held"), ("deferred", "held")]
+    assert [a.next_attempt_at for a in bench.log if isinstance(a, Report)] == [None, None, until]
+
+
 def test_a_turn_cut_off_by_a_crash_is_continued_when_nothing_waits() -> None:
     bench = busy()
     bench.see(CRASH)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from relay_server.writer import Writer
 
     from ..contract import Json
+    from ..turn_types import Told
 
 #: What is over for longer is forgotten: the journal is for people who look back at last night, the
 #: harness's own transcript is the archive.
@@ -267,16 +268,17 @@ class Journal:
         )
         return [DeliveryRow(*row) for row in rows]
 
-    def reasons_told(self, session_id: str) -> dict[str, set[str]]:
+    def reasons_told(self, session_id: str) -> dict[str, set[Told]]:
         """Why each open delivery was deferred so far."""
         rows = self._read.execute(
-            "SELECT r.delivery_id, r.reason FROM receipts r JOIN deliveries d USING (delivery_id)"
+            "SELECT r.delivery_id, r.reason, r.next_attempt_at IS NOT NULL"
+            " FROM receipts r JOIN deliveries d USING (delivery_id)"
             " WHERE d.session_id = ? AND d.final = 0 AND r.status = 'deferred'",
             (session_id,),
         )
-        told: dict[str, set[str]] = {}
-        for delivery_id, reason in rows:
-            told.setdefault(delivery_id, set()).add(reason)
+        told: dict[str, set[Told]] = {}
+        for delivery_id, reason, timed in rows:
+            told.setdefault(delivery_id, set()).add((reason, bool(timed)))
         return told
 
     def open_write(self, session_id: str) -> WriteRow | None:
