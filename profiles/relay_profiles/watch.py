@@ -45,7 +45,7 @@ class ProfileCatalog:
         """Follow edits until cancelled. After each one that changed `listing`, call `changed` with
         the problems that were not there before.
 
-        Raises `OSError` when the system grants no more file watches.
+        Raises a group with an `OSError` when the system grants no more file watches.
         """
         from watchfiles import awatch  # only who watches pays for the import
 
@@ -74,8 +74,12 @@ class ProfileCatalog:
                         await self._refresh(changed)
                         if self._folders() != folders:
                             break
-                except FileNotFoundError:
+                except* FileNotFoundError:
                     pass  # a folder went before its watch stood
+                except* RuntimeError:
+                    # It cannot tell of a file whose name is not UTF-8, whoever made it. All files
+                    # are read when it watches again, after a pause because more may follow.
+                    await anyio.sleep(DEBOUNCE_MS / 1000)
                 tasks.cancel_scope.cancel()
 
     async def _refresh(self, changed: Callable[[list[ProfileError]], Awaitable[None]]) -> None:

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay_client.types import ErrorBody, ErrorResponse
+from relay_client.types import PATTERNS, ErrorBody, ErrorResponse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 # One wrong list of a thousand items must not make an answer of a megabyte.
 MAX_PROBLEMS = 5
@@ -101,11 +102,11 @@ def invalid(error: ValidationError) -> ApiError:
 
     Names fields and problems, never repeats values: they may be secret, huge or hostile.
     """
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = error.errors(include_url=False, include_input=False)
     if problems[0]["type"] == "json_invalid":
         return BadRequest("invalid_json", problems[0]["msg"])
     told = [
-        f"{'.'.join(str(part) for part in problem['loc']) or 'body'}: {_sentence(problem['msg'])}"
+        f"{'.'.join(str(part) for part in problem['loc']) or 'body'}: {_sentence(problem)}"
         for problem in problems[:MAX_PROBLEMS]
     ]
     if len(problems) > MAX_PROBLEMS:
@@ -113,8 +114,9 @@ def invalid(error: ValidationError) -> ApiError:
     return Unprocessable("invalid_request", "; ".join(told))
 
 
-def _sentence(message: str) -> str:
-    message = message.removeprefix("Value error, ")
+def _sentence(problem: ErrorDetails) -> str:
+    pattern = problem.get("ctx", {}).get("pattern")
+    message = PATTERNS.get(str(pattern)) or problem["msg"].removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
 
 

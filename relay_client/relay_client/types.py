@@ -28,6 +28,14 @@ MAX_WAIT_S = 60.0
 #: What SQLite and every JSON reader take as an integer.
 MAX_ID = 2**53 - 1
 
+_NAME = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]+$"
+_AGENT_ID = r"^[\w@+][\w.@+-]*$"
+#: What a text that does not match should be, in words.
+PATTERNS = {
+    _NAME: "must be one line without control characters",
+    _AGENT_ID: "must be letters, digits, '_', '@' or '+', and after the first also '.' or '-'",
+}
+
 #: No control characters: names are shown in tables, logs and the frame of a message.
 Name = Annotated[
     str,
@@ -35,13 +43,11 @@ Name = Annotated[
         min_length=1,
         max_length=MAX_NAME,
         strip_whitespace=True,
-        pattern="^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]+$",
+        pattern=_NAME,
     ),
 ]
 #: Stands in URLs and beside `tag:` in targets, so it has neither a slash nor a colon.
-AgentId = Annotated[
-    str, StringConstraints(min_length=1, max_length=MAX_NAME, pattern=r"^[\w@+][\w.@+-]*$")
-]
+AgentId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME, pattern=_AGENT_ID)]
 Number = Annotated[int, Field(ge=0, le=MAX_ID)]
 
 
@@ -388,6 +394,7 @@ __all__ = [
     "MAX_REASON",
     "MAX_RECEIPTS",
     "MAX_WAIT_S",
+    "PATTERNS",
     "Agent",
     "AgentId",
     "AgentRegistration",

@@ -23,13 +23,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 
-from relay_client.types import Name, Record, Request
+from relay_client.types import MAX_BODY_BYTES, Name, Record, Request
 from relay_profiles.model import Limits, Restart, Stop
 
 from .contract import Approval, Json, Mode
+from .framing import clean
 from .turn_types import SessionState
+
+
+def _task(text: str) -> str:
+    if not clean(text).strip():
+        raise ValueError("there is nothing to do in it: leave it out")
+    if len(text.encode()) > MAX_BODY_BYTES:
+        raise ValueError(f"must be at most {MAX_BODY_BYTES} bytes: put it into a file")
+    return text
+
+
+#: A first message, so it is bounded like one.
+Task = Annotated[str, AfterValidator(_task)]
 
 
 class Spawn(Request):
@@ -45,7 +58,7 @@ class Spawn(Request):
     instructions: str | None = None
     args: list[str] = Field(default_factory=list)
     argv: list[str] = Field(default_factory=list)
-    task: str | None = None
+    task: Task | None = None
     label: Name | None = None
     tags: list[Name] = Field(default_factory=list)
     capabilities: list[Name] = Field(default_factory=list)

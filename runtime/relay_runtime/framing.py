@@ -13,8 +13,16 @@ from dataclasses import dataclass
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 # Embedding, override and isolate marks make text read differently from what it is. Shown, not kept.
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+# Blanks, and characters that are drawn as nothing: no reader of a line sees them.
+_UNSEEN = (
+    "[\t \xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f"
+    "\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0"
+    "\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]*"
+)
 # A line of a body that looks like our frame could end it early or forge another sender.
-_FRAME = re.compile(r"(?im)^(?=[^\S\n]*\[(?:end of )?relay(?:-runtime)?\b)")
+_FRAME = re.compile(
+    f"(?im)^(?={_UNSEEN}\\[{_UNSEEN}(?:{_UNSEEN.join('endof')}{_UNSEEN})?{_UNSEEN.join('relay')}\\b)"
+)
 
 
 @dataclass(frozen=True, slots=True)

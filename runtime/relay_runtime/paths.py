@@ -15,6 +15,7 @@ A socket address holds about a hundred bytes, a path may be longer: bind and con
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -63,6 +64,8 @@ def home(environ: Mapping[str, str] = os.environ) -> Path:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_private(path)
+        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except StateHomeError:
         raise
     except FileExistsError:

@@ -95,13 +95,15 @@ class Program:
                 follower.kill()
         raise AssertionError(f"no {kind} came")
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(
+        self, *arguments: str, environ: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [PROGRAM, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=self.environ,
+            env=self.environ | dict(environ or {}),
             cwd=self.work,
         )
 

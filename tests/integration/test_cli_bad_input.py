@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +72,7 @@ WRONG: list[tuple[str, int, str]] = [
     ("receipts 99999999999999999999999", 2, ""),
     ("events --since yesterday", 2, "--since"),
     ("events --since -5", 2, "--since"),
+    ("events --since 99999999999999999999", 2, "since"),
     ("send backend x --wait", 2, "--wait"),
     ("send backend x --wait forever", 2, "accepted"),
     ("send backend x --timeout soon", 2, "--timeout"),
@@ -156,6 +159,9 @@ def test_a_wrong_invocation_gets_one_line(
         (("spawn", "command", "--tag", "x" * 200, "--", "cat"), 2, "tags"),
         (("spawn", "command", "--name", "a\x1b[31mb", "--", "cat"), 2, "name"),
         (("spawn", "", "--", "cat"), 2, "harness"),
+        (("spawn", "command", "--", ""), 1, "name it after --"),
+        (("spawn", "command", "--task", " \n", "--", "cat"), 2, "task: there is nothing to do"),
+        (("send", "backend", "x", "--from", "a\tb"), 2, "one line without control characters"),
         (("release", ""), 3, "''"),
         (("", "x"), 2, "relay-runtime --help"),
         (("send", "no\x1b]0;body\x07", "x"), 3, "no"),
@@ -198,6 +204,89 @@ def test_a_wrong_environment_gets_one_line(
     done = program.run("spawn", "command", "--name", "never", "--", "cat", environ=environ)
 
     one_line(done, 2, words)
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"AGENT_RELAY_PORT": "http"}, "AGENT_RELAY_PORT must be a number"),
+        ({"AGENT_RELAY_PORT": "70000"}, "AGENT_RELAY_PORT must be a number"),
+        ({"AGENT_RELAY_HOST": "0.0.0.0"}, "AGENT_RELAY_HOST=0.0.0.0 lets other machines in"),
+        ({"AGENT_RELAY_TOKEN": "two\nlines"}, "AGENT_RELAY_TOKEN must be printable"),
+        ({"AGENT_RELAY_URL": "ftp://x"}, "AGENT_RELAY_URL: 'ftp://x' is no relay URL"),
+        ({"AGENT_RELAY_URL": "http://[::1"}, "AGENT_RELAY_URL: Invalid IPv6 URL"),
+    ],
+)
+def test_a_supervisor_that_its_environment_keeps_from_starting_says_which_variable(
+    program: Program, environ: dict[str, str], words: str
+) -> None:
+    home = {"RELAY_RUNTIME_HOME": str(program.folder / "never")}
+
+    for command in ("up", "send backend x", "spawn command -- cat"):
+        one_line(program.run(*command.split(), environ=environ | home), 4, words)
+
+
+def test_a_port_that_is_taken_is_told_with_its_variable(program: Program) -> None:
+    home = {"RELAY_RUNTIME_HOME": str(program.folder / "never")}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = program.run("up", environ=home | {"AGENT_RELAY_PORT": port})
+        one_line(done, 4, f"port {port} on 127.0.0.1 is in use")
+        assert "set AGENT_RELAY_PORT" in done.stderr
+        one_line(program.run("relay", "--port", port, environ=home), 4, f"port {port}")
+
+
+def test_a_relay_that_refuses_us_is_told_and_nothing_is_started(program: Program) -> None:
+    """With a wrong token; the session would be there and nobody could ever reach it."""
+    elsewhere = {"RELAY_RUNTIME_HOME": str(program.folder / "elsewhere")}
+    relay = {"AGENT_RELAY_TOKEN": "right", "DB_PATH": str(program.folder / "elsewhere.db")}
+    with program.start("relay", "--port", "0", "--json", environ=relay) as serving:
+        assert serving.stdout is not None
+        url = json.loads(serving.stdout.readline())["url"]
+        environ = elsewhere | {"AGENT_RELAY_URL": url, "AGENT_RELAY_TOKEN": "wrong"}
+        for command in ("spawn command -- cat", "send backend x"):
+            done = program.run(*command.split(), environ=environ)
+            one_line(done, 6, "AGENT_RELAY_TOKEN")
+        assert program.run("ps", "--all", "--json", environ=environ).stdout == "[]\n"
+        assert program.run("down", "--all", environ=environ).returncode == 0
+        serving.terminate()
+
+
+def as_others(program: Program, command: str) -> CompletedProcess[str]:
+    """The command without what lets root pass every permission."""
+    drop = "-dac_override,-dac_read_search"
+    capless = f"setpriv --bounding-set={drop} --inh-caps={drop} " if os.geteuid() == 0 else ""
+    return program.shell(f"exec {capless}{command}")
+
+
+def test_folders_without_permission_get_one_line(program: Program) -> None:
+    closed, fixed = program.folder / "closed", program.folder / "fixed"
+    closed.mkdir(mode=0)
+    fixed.mkdir(mode=0o500)
+    for home in (fixed, closed, fixed / "below"):
+        for command in ("up", "spawn command -- cat", "send backend x", "relay --port 0"):
+            done = as_others(program, f"env RELAY_RUNTIME_HOME={home} relay-runtime {command}")
+            one_line(done, 2, f"cannot use {home}: Permission denied; set RELAY_RUNTIME_HOME")
+    home = program.folder / "mine"
+    here = f"env RELAY_RUNTIME_HOME={home} relay-runtime"
+    try:
+        done = as_others(program, f"{here} spawn command --cwd {closed} -- /bin/cat")
+        one_line(done, 1, f"cannot execute /bin/cat in {closed}")
+        done = as_others(program, f"{here} spawn --profile {closed}/x.json -- /bin/cat")
+        one_line(done, 2, "Permission denied")
+    finally:
+        assert as_others(program, f"{here} down --all").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["a\nb\x1b[31m\u202e", "d" * 200, " ", "\x01"])
+def test_a_session_works_in_a_folder_whatever_its_name(program: Program, name: str) -> None:
+    (program.work / name).mkdir()
+
+    done = program.run("spawn", "command", "--json", "--name", "odd", "--cwd", name, "--", "cat")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["cwd"] == str(program.work / name)
+    assert program.run("release", "odd", "--force").returncode == 0
 
 
 def test_a_state_folder_that_others_can_enter_is_refused(program: Program) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -228,6 +229,8 @@ async def test_edits_are_noticed_and_a_broken_one_is_told_once(
             assert "did you mean 'label'" in str(problem)
             assert "b" in {each.name for each in catalog.listing.profiles}
 
+            # A name that the watcher cannot tell of, made by any other program.
+            write(project / ".relay" / os.fsdecode(b"\xff"), {})
             replacement = write(project / ".relay/new", {"a": {}})
             replacement.rename(path)  # how most editors save
             assert await receive.receive() == []

@@ -56,7 +56,13 @@ def test_known_escapes_are_taken_apart(hostile: str) -> None:
         assert "\x9b".encode() not in inside
 
 
-@pytest.mark.parametrize("text", ["", " \n\t ", "\x03\x04"])
+def test_the_echo_is_looked_for_by_what_every_program_shows_of_it() -> None:
+    typed = keys("from bob\n\u200bone 👩\u200d💻 two\ufeff\u2060end", LINE, paste=True)
+    assert "\u200b" in typed.text.decode()
+    assert (typed.head, typed.tail, typed.size) == ("frombob", "end", 18)
+
+
+@pytest.mark.parametrize("text", ["", " \n\t ", "\x03\x04", "\u200b"])
 def test_nothing_is_not_typed(text: str) -> None:
     with pytest.raises(Untypable, match="nothing is left of it"):
         keys(text, LINE, paste=True)

@@ -71,7 +71,8 @@ def send(
     with supervisor(start=True) as control:
         sent = _hand_over(control, message)
         if wait:
-            sent = _wait(control, sent, wait, deadline)
+            with output.progress(f"message {sent['message_id']}: until {wait}", shown=not json):
+                sent = _wait(control, sent, wait, deadline)
     _show_sent(sent, json)
     if wait:
         _judge(sent, wait, timeout)

@@ -7,12 +7,14 @@ import os
 import sys
 import time
 import unicodedata
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from ..framing import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
     from typing import TextIO
 
 #: Longest text in a line for people; `--json` has all of it.
@@ -42,6 +44,16 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """A line beside the result, for people: stderr, so that it never mixes into what is piped."""
     sys.stderr.write(text + "\n")
+
+
+def progress(text: str, *, shown: bool = True) -> AbstractContextManager[object]:
+    """A moving line on stderr while there is nothing to read yet; only on a terminal."""
+    if not shown or not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+    from rich.text import Text
+
+    return Console(stderr=True).status(Text(one_line(text)))
 
 
 def say_json(value: object, *, compact: bool = False) -> None:

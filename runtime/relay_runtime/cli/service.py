@@ -42,7 +42,9 @@ def down(
     json: AsJson = False,
 ) -> None:
     """Stop the supervisor, and with --all every session; returns when they are gone."""
-    pid = _stop(everything, force)
+    ending = "ending all sessions" if force else "ending all sessions after their running turns"
+    with output.progress(ending, shown=everything and not json):
+        pid = _stop(everything, force)
     if json:
         output.say_json({"stopped": pid is not None, "pid": pid})
     elif pid is None:

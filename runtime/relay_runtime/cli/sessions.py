@@ -84,7 +84,8 @@ def release(
     json: AsJson = False,
 ) -> None:
     """End a session after its running turn, with every process it has started."""
-    with supervisor() as control:
+    ending = "ending" if force else "ending after the running turn (--force ends it now)"
+    with output.progress(f"{name}: {ending}", shown=not json), supervisor() as control:
         session = control.release(name, force=force, reason=reason)
     _show(session, json)
 

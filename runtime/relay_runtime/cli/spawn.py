@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -17,7 +16,6 @@ from .options import AsJson
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from contextlib import AbstractContextManager
 
     from relay_profiles.resolve import Resolved
 
@@ -85,8 +83,8 @@ def spawn(
     program = tuple(args or ()) if harness == "command" else ()
     request = _request(settings, name, program or settings.argv, caller)
     wait_s = timeout if wait else 0.0
-    spinner = _spinner(f"starting {name or settings.harness}", shown=wait and not json)
-    with spinner, supervisor(start=True) as control:
+    starting = output.progress(f"starting {name or settings.harness}", shown=wait and not json)
+    with starting, supervisor(start=True) as control:
         session = control.spawn(request, wait_s)
     _report(session, wait_s, json)
 
@@ -155,16 +153,6 @@ def _profile_errors() -> Iterator[None]:
         yield
     except ProfileError as error:
         fail(Exit.USAGE, str(error))
-
-
-def _spinner(text: str, *, shown: bool) -> AbstractContextManager[object]:
-    """A moving line on stderr while there is nothing to read yet; only on a terminal."""
-    if not shown or not sys.stderr.isatty():
-        return nullcontext()
-    from rich.console import Console
-    from rich.text import Text
-
-    return Console(stderr=True).status(Text(output.one_line(text)))
 
 
 __all__ = ["spawn"]

@@ -350,6 +350,8 @@ def _first(group: BaseExceptionGroup[DriverError]) -> DriverError:
 async def _last_words(holder: HolderLink) -> str:
     """The end of what the agent said on its error stream, else on its output."""
     status = await holder.status()
+    if status.pid is None and status.exit is None:
+        return ""  # it was never executed: nothing ends the streams
     for stream in (Stream.ERR, Stream.OUT):
         end = status.offsets.get(stream, 0)
         said = bytearray()

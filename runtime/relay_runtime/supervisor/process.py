@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -62,12 +63,10 @@ def run(home: Path, ready: Callable[[], None]) -> None:
     try:
         anyio.run(_serve, home, ready, backend_options={"use_uvloop": True})
     except* (DatabaseError, BindError, SettingsError) as group:
-        failure = group
+        failure = _cause(group)
     if failure is not None:
-        while isinstance(failure, BaseExceptionGroup):
-            failure = failure.exceptions[0]
-        # The relay alone is told its port by PORT; here that variable is somebody else's.
-        raise CannotServe(str(failure).replace("set PORT", "set AGENT_RELAY_PORT"))
+        # The relay alone is told by PORT and HOST; here those variables are somebody else's.
+        raise CannotServe(re.sub(r"\b(PORT|HOST)\b", r"AGENT_RELAY_\1", str(failure)))
 
 
 async def _serve(home: Path, ready: Callable[[], None]) -> None:
@@ -110,8 +109,16 @@ async def _watch_profiles() -> None:
 
     try:
         await ProfileCatalog(Path.home(), os.environ).run(changed)
-    except (OSError, RuntimeError) as error:
-        _log.warning("profiles are not watched: %s", error, extra={"action": "profiles_unwatched"})
+    except* (OSError, RuntimeError) as group:
+        why = _cause(group)
+        _log.warning("profiles are not watched: %s", why, extra={"action": "profiles_unwatched"})
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What lies inside the groups that task groups put around it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 @asynccontextmanager
@@ -131,7 +138,11 @@ async def _relay_client(
     """The relay that AGENT_RELAY_URL names, else one of our own in this process."""
     remote = environ.get("AGENT_RELAY_URL")
     if remote and EMBEDDED_VARIABLE not in environ:
-        async with RelayClient(remote, environ.get("AGENT_RELAY_TOKEN")) as client:
+        try:
+            client = RelayClient(remote, environ.get("AGENT_RELAY_TOKEN"))
+        except ValueError as error:
+            raise SettingsError(f"AGENT_RELAY_URL: {error}") from None
+        async with client:
             yield client, remote, False
         return
     settings = Settings.from_environ(_embedded_environ(environ), db_path=paths.relay_db(home))

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 import anyio
 
-from relay_client.errors import RelayError, Unreachable
+from relay_client.errors import Rejected, RelayError, Retryable
 from relay_client.types import (
     AgentRegistration,
     AgentStatus,
@@ -63,7 +64,11 @@ class Recipient(Protocol):
 
 
 class RelayLink:
-    """See the module. `source` names the relay whose cursor is kept; `recipient(agent id)` is None for an agent that has no session here."""
+    """See the module.
+
+    `source` names the relay whose cursor is kept; `recipient(agent id)` is None for an agent that
+    has no session here.
+    """
 
     def __init__(
         self,
@@ -82,15 +87,21 @@ class RelayLink:
         self._status: dict[str, AgentStatus] = {}
         self._receipts = anyio.Event()
         self._news = anyio.Event()
+        self._same_relay = False
 
     # From the sessions.
 
+    async def check(self) -> None:
+        """Raises `RelayError` when the relay would refuse this runtime; one that is away does not."""
+        with suppress(Retryable):
+            await self.client.cursor()
+
     async def register(self, agent: AgentRegistration) -> None:
-        """Make an agent known. If the relay cannot be reached now, it is done when it can be."""
+        """Make an agent known. If the relay does not take it now, it is done when it does."""
         self._agents[agent.id] = agent
         try:
             await self.client.register(agent)
-        except Unreachable as error:
+        except RelayError as error:
             _log.warning("%s is not registered yet: %s", agent.name, error)
         self._news.set()
 
@@ -142,10 +153,22 @@ class RelayLink:
                 wait = min(wait * 2, last)
 
     async def _take_deliveries(self) -> None:
-        cursor = int(self._journal.fact(self._cursor_key) or 0)
-        batch = await self.client.deliveries(
-            self._runtime_id, after=cursor, wait_s=POLL_S, limit=BATCH
-        )
+        cursor, relay_id = self._position()
+        # After a break nothing is waited for before it is known that this is still the same relay.
+        wait_s, self._same_relay = POLL_S if self._same_relay else 0.0, False
+        try:
+            batch = await self.client.deliveries(
+                self._runtime_id, after=cursor, wait_s=wait_s, limit=BATCH
+            )
+        except Rejected as error:
+            if error.code != "unknown_cursor" or cursor == 0:
+                raise
+            await self._start_over()
+            return
+        if cursor and batch.relay_id != relay_id:  # it started over, and has got this far again
+            await self._start_over()
+            return
+        self._same_relay = True
         if not batch.deliveries:
             return
         of_agent: dict[str, list[Delivery]] = {}
@@ -154,7 +177,21 @@ class RelayLink:
         async with anyio.create_task_group() as tasks:  # their commits share one sync
             for agent_id, deliveries in of_agent.items():
                 tasks.start_soon(self._hand_over, agent_id, deliveries)
-        await self._journal.set_fact(self._cursor_key, str(batch.cursor))
+        await self._go_to(batch.cursor, batch.relay_id)
+
+    def _position(self) -> tuple[int, str]:
+        """How far deliveries were taken, and of which database of the relay."""
+        cursor, _, relay_id = (self._journal.fact(self._cursor_key) or "0").partition(" ")
+        return int(cursor), relay_id
+
+    async def _start_over(self) -> None:
+        """The relay has an empty database, or had: it does not know our agents either."""
+        _log.warning("the relay has started over", extra={"action": "relay_started_over"})
+        await self._go_to(0, "")
+        self._news.set()
+
+    async def _go_to(self, cursor: int, relay_id: str) -> None:
+        await self._journal.set_fact(self._cursor_key, f"{cursor} {relay_id}")
 
     async def _hand_over(self, agent_id: str, deliveries: list[Delivery]) -> None:
         recipient = self._recipient(agent_id)

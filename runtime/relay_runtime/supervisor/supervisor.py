@@ -15,12 +15,13 @@ from uuid import uuid4
 
 import anyio
 
-from relay_client.types import AgentRegistration
+from relay_client.types import MAX_NAME, AgentRegistration
 from relay_profiles.model import Resume
 from relay_server.errors import ApiError, BadRequest, Conflict, NotFound
 
 from .. import paths, registry
 from ..contract import Json, SessionSpec, StopPlan
+from ..framing import clean
 from ..restart import Policy, RestartPolicy
 from ..turn_types import SessionState
 from .journal import KEEP_DAYS, Journal, SessionRow
@@ -143,13 +144,14 @@ class Supervisor:
         """Start a session; returns when it is ready, has failed, or `wait_s` is over."""
         harness = load_harness(request.harness)
         record = self._record(request, harness)
+        agent = registration(record, self._runtime_id)  # refused before anything is stored
         spec = record.spec
         os.makedirs(spec.state_dir, mode=0o700)
         await self.journal.add_session(record, SessionState.STARTING.value)
         environ = self._environ(request.environ, spec)
         row = SessionRow(record, Live(), None, SessionState.STARTING.value, record.created_at)
         session = self._manage(row, harness, environ, fresh=True)
-        await self.relay.register(registration(record, self._runtime_id))
+        await self.relay.register(agent)
         self._tasks.start_soon(self._live, session)
         with anyio.move_on_after(request.wait_s):
             await session.started.wait()
@@ -164,7 +166,7 @@ class Supervisor:
         if not os.path.isabs(request.cwd) or not os.path.isdir(request.cwd):
             raise BadRequest("no_such_folder", f"no folder {request.cwd!r} to work in")
         session_id = uuid4().hex[:12]
-        host, project = socket.gethostname(), Path(request.cwd).name or "root"
+        host, project = socket.gethostname(), _project(request.cwd)
         spec = SessionSpec(
             session_id=session_id,
             agent_id=agent_id(host, project, session_id),
@@ -319,6 +321,11 @@ def agent_id(host: str, project: str, session_id: str) -> str:
     """`{hostname}-{project}-{session-hash}`, the same whenever it is asked."""
     digest = hashlib.sha256(session_id.encode()).hexdigest()[:8]
     return f"{_slug(host)}-{_slug(project)}-{digest}"
+
+
+def _project(cwd: str) -> str:
+    """The folder's name as the relay takes names, whatever a file system allows."""
+    return " ".join(clean(Path(cwd).name).split())[:MAX_NAME].strip() or "root"
 
 
 def _slug(text: str) -> str:
