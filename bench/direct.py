@@ -13,7 +13,7 @@ import os
 import subprocess
 import time
 import uuid
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anyio.abc import Process
+
+END_S = 10.0
 
 
 class Agent(Protocol):
@@ -191,8 +193,12 @@ async def _running(
     try:
         yield process
     finally:
-        process.kill()
         with anyio.CancelScope(shield=True):
+            process.terminate()  # a claude that is killed leaves a lock, which the next one waits for
+            with anyio.move_on_after(END_S):
+                await process.wait()
+            with suppress(ProcessLookupError):
+                process.kill()
             await process.wait()
 
 
