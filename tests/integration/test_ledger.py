@@ -91,7 +91,7 @@ async def fresh(folder: Path) -> AsyncIterator[tuple[Journal, Ledger]]:
 
 
 def statuses(book: Journal) -> list[tuple[str, str]]:
-    return [(r.delivery_id, r.status) for _, r in book.unreported(1000)]
+    return [(r.delivery_id, r.status) for _, r in book.unreported(0, 1000)]
 
 
 async def test_the_intent_and_its_receipts_are_on_disk_when_the_effect_comes_out(
@@ -190,13 +190,13 @@ async def test_a_rate_limited_turn_holds_before_the_next_write_can_come_out(tmp_
         await held.observe([SessionReady("c1"), TurnStarted("t1"), limited, Idle()])
         assert held.state is SessionState.HELD
         assert not held.effects
-        last = [r for _, r in book.unreported(100)][-1]
+        last = [r for _, r in book.unreported(0, 100)][-1]
         assert (last.status, last.reason) == ("deferred", "held")
         assert last.next_attempt_at is not None
         assert one.queued == 0
-        told = len(book.unreported(100))
+        told = len(book.unreported(0, 100))
         await ledger(book).tick()
-        assert len(book.unreported(100)) == told, "the next supervisor tells it again"
+        assert len(book.unreported(0, 100)) == told, "the next supervisor tells it again"
 
 
 async def test_the_task_is_the_users_own_words_and_is_given_once(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ async def test_what_is_over_for_long_is_forgotten_and_nothing_else(tmp_path: Pat
         assert await book.prune(time.time() + 1) == []
         assert book.events(0, None, 100) == []
         assert [d.delivery_id for d in book.open_deliveries("s1")] == ["d2"]
-        assert len(book.unreported(100)) == 3  # not told to the relay yet
+        assert len(book.unreported(0, 100)) == 3  # not told to the relay yet
         await one.control(Closed("done"), live=replace(one.live, ended=True))
         assert await book.prune(time.time() + 1) == ["s1"]
         assert list(book.sessions()) == []

@@ -162,6 +162,9 @@ class Step:
     checkpoint: str | None = None
 
 
+_SET_FACT = "INSERT INTO facts VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+
+
 class Journal:
     """Opened by `open_journal`; one per supervisor, which holds the lock of its home."""
 
@@ -202,29 +205,23 @@ class Journal:
             )
         )
 
-    async def reported(self, numbers: Sequence[int]) -> None:
-        """The relay has these receipts."""
-        rows = [(number,) for number in numbers]
-        await self._writer.run(
-            lambda db: (
-                db.executemany("UPDATE receipts SET reported = 1 WHERE number = ?", rows).rowcount
+    async def keep_place(self, key: str, place: str, reported: int) -> None:
+        """`place` is a fact; the relay has the receipts up to number `reported`."""
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute(_SET_FACT, (key, place))
+            db.execute(
+                "UPDATE receipts SET reported = 1 WHERE reported = 0 AND number <= ?", (reported,)
             )
-        )
+
+        await self._writer.run(write)
 
     async def add_receipt(self, receipt: ReceiptRow) -> None:
         """A receipt for a delivery that no session of ours can take."""
         await self._writer.run(lambda db: _insert_receipts(db, [receipt]))
 
     async def set_fact(self, key: str, value: str) -> None:
-        await self._writer.run(
-            lambda db: (
-                db.execute(
-                    "INSERT INTO facts VALUES (?, ?)"
-                    " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                    (key, value),
-                ).rowcount
-            )
-        )
+        await self._writer.run(lambda db: db.execute(_SET_FACT, (key, value)).rowcount)
 
     async def prune(self, before: float) -> list[str]:
         """Forget what is over since before a time. Returns the ids of sessions that went."""
@@ -293,12 +290,12 @@ class Journal:
         write_id, deliveries, entry, cut, text, seq, at = row
         return WriteRow(write_id, tuple(json.loads(deliveries)), entry, cut, text, seq, at)
 
-    def unreported(self, limit: int) -> list[tuple[int, ReceiptRow]]:
-        """Receipts the relay does not have yet, oldest first."""
+    def unreported(self, after: int, limit: int) -> list[tuple[int, ReceiptRow]]:
+        """Receipts behind number `after` that the relay does not have yet, oldest first."""
         rows = self._read.execute(
             "SELECT number, receipt_id, delivery_id, status, reason, evidence, next_attempt_at, at"
-            " FROM receipts WHERE reported = 0 ORDER BY number LIMIT ?",
-            (limit,),
+            " FROM receipts WHERE reported = 0 AND number > ? ORDER BY number LIMIT ?",
+            (after, limit),
         )
         return [(row[0], ReceiptRow(*row[1:])) for row in rows]
 

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
     from relay_profiles.errors import ProfileError
 
+#: A commit waits for its thread's turn, which by default comes up to 5 ms after the loop's.
+SWITCH_S = 0.0005
+
 _log = logging.getLogger(__name__)
 
 #: Set in the environment of sessions whose relay is ours: a supervisor that is started from inside
@@ -61,6 +64,7 @@ def run(home: Path, ready: Callable[[], None]) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     failure: BaseException | None = None
     try:
+        sys.setswitchinterval(SWITCH_S)
         anyio.run(_serve, home, ready, backend_options={"use_uvloop": True})
     except* (DatabaseError, BindError, SettingsError) as group:
         failure = _cause(group)

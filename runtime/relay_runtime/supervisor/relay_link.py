@@ -42,6 +42,11 @@ POLL_S = 25.0
 BATCH = 200
 #: The relay calls an agent offline after 120 s without a sign of life (STALE_TTL_MS).
 HEARTBEAT_S = 40.0
+#: States that last less than this are not told: a quick turn needs no two writes in the relay.
+STATUS_S = 0.1
+#: How far we got is written down this much later, outside of the way of a message. After a crash
+#: in between, both sides know what comes a second time.
+PLACE_S = 0.5
 #: Wait before the relay is tried again, doubled up to the second figure.
 BACKOFF_S = (0.2, 5.0)
 
@@ -82,6 +87,10 @@ class RelayLink:
         self._journal = journal
         self._runtime_id = runtime_id
         self._cursor_key = f"relay_cursor {source}"
+        cursor, _, self._relay_id = (journal.fact(self._cursor_key) or "0").partition(" ")
+        self._cursor = int(cursor)  # deliveries up to here were offered
+        self._reported = 0  # receipts up to here have reached the relay
+        self._moved = anyio.Event()
         self._recipient = recipient
         self._agents: dict[str, AgentRegistration] = {}
         self._status: dict[str, AgentStatus] = {}
@@ -133,6 +142,7 @@ class RelayLink:
             tasks.start_soon(self._insist, self._take_deliveries)
             tasks.start_soon(self._insist, self._report_receipts)
             tasks.start_soon(self._insist, self._tell_status)
+            tasks.start_soon(self._insist, self._keep_place)
 
     async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
         """Repeat `work`; when the relay is away or refuses, wait and try again."""
@@ -153,20 +163,19 @@ class RelayLink:
                 wait = min(wait * 2, last)
 
     async def _take_deliveries(self) -> None:
-        cursor, relay_id = self._position()
         # After a break nothing is waited for before it is known that this is still the same relay.
         wait_s, self._same_relay = POLL_S if self._same_relay else 0.0, False
         try:
             batch = await self.client.deliveries(
-                self._runtime_id, after=cursor, wait_s=wait_s, limit=BATCH
+                self._runtime_id, after=self._cursor, wait_s=wait_s, limit=BATCH
             )
         except Rejected as error:
-            if error.code != "unknown_cursor" or cursor == 0:
+            if error.code != "unknown_cursor" or self._cursor == 0:
                 raise
-            await self._start_over()
+            self._start_over()
             return
-        if cursor and batch.relay_id != relay_id:  # it started over, and has got this far again
-            await self._start_over()
+        if self._cursor and batch.relay_id != self._relay_id:  # it has got this far once more
+            self._start_over()
             return
         self._same_relay = True
         if not batch.deliveries:
@@ -177,21 +186,15 @@ class RelayLink:
         async with anyio.create_task_group() as tasks:  # their commits share one sync
             for agent_id, deliveries in of_agent.items():
                 tasks.start_soon(self._hand_over, agent_id, deliveries)
-        await self._go_to(batch.cursor, batch.relay_id)
+        self._cursor, self._relay_id = batch.cursor, batch.relay_id
+        self._moved.set()
 
-    def _position(self) -> tuple[int, str]:
-        """How far deliveries were taken, and of which database of the relay."""
-        cursor, _, relay_id = (self._journal.fact(self._cursor_key) or "0").partition(" ")
-        return int(cursor), relay_id
-
-    async def _start_over(self) -> None:
+    def _start_over(self) -> None:
         """The relay has an empty database, or had: it does not know our agents either."""
         _log.warning("the relay has started over", extra={"action": "relay_started_over"})
-        await self._go_to(0, "")
+        self._cursor = 0
+        self._moved.set()
         self._news.set()
-
-    async def _go_to(self, cursor: int, relay_id: str) -> None:
-        await self._journal.set_fact(self._cursor_key, f"{cursor} {relay_id}")
 
     async def _hand_over(self, agent_id: str, deliveries: list[Delivery]) -> None:
         recipient = self._recipient(agent_id)
@@ -210,14 +213,23 @@ class RelayLink:
 
     async def _report_receipts(self) -> None:
         self._receipts = anyio.Event()
-        rows = self._journal.unreported(BATCH)
+        rows = self._journal.unreported(self._reported, BATCH)
         if not rows:
             await self._receipts.wait()
             return
         await self.client.report([_receipt(row) for _, row in rows])
-        await self._journal.reported([number for number, _ in rows])
+        self._reported = rows[-1][0]
+        self._moved.set()
+
+    async def _keep_place(self) -> None:
+        await self._moved.wait()
+        await anyio.sleep(PLACE_S)
+        self._moved = anyio.Event()
+        place = f"{self._cursor} {self._relay_id}"
+        await self._journal.keep_place(self._cursor_key, place, self._reported)
 
     async def _tell_status(self) -> None:
+        await anyio.sleep(STATUS_S)
         self._news = anyio.Event()
         if self._agents:
             known = {a: self._status.get(a, AgentStatus.ONLINE) for a in self._agents}
