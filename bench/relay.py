@@ -9,6 +9,7 @@ each commit synced: what the disk and SQLite allow. All three take turns in the 
 from __future__ import annotations
 
 import asyncio
+import json
 import statistics
 import sys
 import tempfile
@@ -19,8 +20,9 @@ from typing import TYPE_CHECKING, cast
 
 import anyio
 
+from relay_client import RelayClient
 from relay_client.types import AgentRegistration, NewMessage
-from relay_server import rows, sql
+from relay_server import sql
 from relay_server.database import connect
 from relay_server.server import open_relay
 from relay_server.settings import Settings
@@ -28,12 +30,12 @@ from relay_server.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from relay_server.server import Relay
 
 ROUNDS = 7
 WAITERS = 64
 MESSAGES = WAITERS * 150  #: of one round and kind
 BODY = "x" * 400
+AGENT = AgentRegistration(id="a", name="a", session_id="s")
 IN_PROCESS, OVER_HTTP = 0.6, 0.25  #: of the anchor, at least
 
 
@@ -43,39 +45,34 @@ def raw(folder: Path) -> float:
         conn.execute("PRAGMA foreign_keys = OFF")  # the agent is a row of another table
         begin = time.perf_counter()
         for first in range(1, MESSAGES + 1, WAITERS):
-            now = time.time()
-            messages: list[object] = []
-            deliveries: list[object] = []
-            events: list[object] = []
-            for number in range(first, first + WAITERS):
-                messages += (number, "bench", "a", BODY, None, "queue", "0" * 16)
-                messages += (now, None, None, None)
-                deliveries += (number, 0, "a", "s", None)
-                events += ("message.new", now, None, number, None)
+            now, numbers = time.time(), range(first, first + WAITERS)
+            head, tail = ("bench", "a", BODY, None, "queue", "0" * 16, now), (None, None, None)
             conn.execute("BEGIN IMMEDIATE")
-            rows.insert(conn, sql.ADD_MESSAGES, messages)
-            rows.insert(conn, sql.ADD_DELIVERIES, deliveries)
-            rows.insert(conn, sql.ADD_EVENTS, events)
+            conn.executemany(_one(sql.ADD_MESSAGES), [(n, *head, *tail) for n in numbers])
+            conn.executemany(_one(sql.ADD_DELIVERIES), [(n, 0, "a", "s", None) for n in numbers])
+            events = [("message.new", now, None, n, None) for n in numbers]
+            conn.executemany(_one(sql.ADD_EVENTS), events)
             conn.execute("COMMIT")
         return MESSAGES / (time.perf_counter() - begin)
     finally:
         conn.close()
 
 
+def _one(insert: sql.Insert) -> str:
+    """The statement for one row."""
+    return dict(insert.statements)[1]
+
+
 async def in_process(folder: Path) -> float:
     settings = Settings(db_path=folder / "store.db", port=0)
     async with open_relay(settings) as relay:
-        await register(relay)
+        await relay.store.register(AGENT)
         new = NewMessage.model_validate({"from": "bench", "to": "a", "body": BODY})
 
         async def one() -> None:
             await relay.store.send(new)
 
         return await rate([one] * WAITERS)
-
-
-async def register(relay: Relay) -> None:
-    await relay.store.register(AgentRegistration(id="a", name="a", session_id="s"))
 
 
 async def over_http(folder: Path) -> float:
@@ -135,22 +132,17 @@ class _Client(asyncio.Protocol):
 
 @asynccontextmanager
 async def served(folder: Path) -> AsyncIterator[tuple[str, int]]:
-    """A relay in a process of its own."""
-    async with await anyio.open_process(
-        [sys.executable, "-m", "bench.relay", "serve", str(folder / "http.db")], stderr=None
-    ) as process:
+    """`relay-runtime relay` with an agent registered."""
+    command = [sys.executable, "-c", "from relay_runtime.cli import main; main()"]
+    command += ["relay", "--json", "--port", "0", "--db", str(folder / "http.db")]
+    async with await anyio.open_process(command, stderr=None) as process:
         assert process.stdout is not None
-        url = (await process.stdout.receive()).decode().strip()
+        url = json.loads(await process.stdout.receive())["url"]
+        async with RelayClient(url) as client:
+            await client.register(AGENT)
         host, _, port = url.removeprefix("http://").rpartition(":")
         yield host, int(port)
         process.terminate()
-
-
-async def serve_for_bench(path: Path) -> None:
-    settings = Settings(db_path=path, port=0)
-    async with open_relay(settings) as relay, anyio.create_task_group() as tasks:
-        await register(relay)
-        print(await tasks.start(relay.serve), flush=True)
 
 
 async def main(rounds: int) -> int:
@@ -182,13 +174,5 @@ async def main(rounds: int) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["serve"]:
-        anyio.run(serve_for_bench, Path(sys.argv[2]), backend_options={"use_uvloop": True})
-    else:
-        sys.exit(
-            anyio.run(
-                main,
-                int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS,
-                backend_options={"use_uvloop": True},
-            )
-        )
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    sys.exit(anyio.run(main, rounds, backend_options={"use_uvloop": True}))

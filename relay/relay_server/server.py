@@ -8,6 +8,7 @@ async with open_relay(settings) as relay:          # store, app and deadlines
 from __future__ import annotations
 
 import errno
+import gc
 import socket
 import time
 from contextlib import asynccontextmanager, contextmanager
@@ -130,6 +131,16 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
+def collect_less() -> None:
+    """For a process that is a server and little else, once it has loaded everything.
+
+    Looking through what stays for good, over and over, costs a tenth of the throughput.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
+
+
 async def serve_app(
     app: ASGIApp,
     sock: socket.socket,
@@ -188,4 +199,4 @@ class _Server(uvicorn.Server):
         yield
 
 
-__all__ = ["BindError", "Relay", "bind", "open_relay", "serve", "serve_app"]
+__all__ = ["BindError", "Relay", "bind", "collect_less", "open_relay", "serve", "serve_app"]

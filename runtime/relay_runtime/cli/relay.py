@@ -41,7 +41,8 @@ def relay(
         settings = Settings.from_environ(environ, db_path=default)
     except SettingsError as error:
         fail(Exit.USAGE, str(error))
-    if anyio.run(_serve, settings, json) == signal.SIGINT:
+    options = {"use_uvloop": True}
+    if anyio.run(_serve, settings, json, backend_options=options) == signal.SIGINT:
         raise KeyboardInterrupt
 
 
@@ -50,12 +51,13 @@ async def _serve(settings: Settings, json: bool) -> int:
     import anyio
 
     from relay_server.database import DatabaseError
-    from relay_server.server import BindError, open_relay
+    from relay_server.server import BindError, collect_less, open_relay
 
     try:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with open_relay(settings) as relay, anyio.create_task_group() as tasks:
                 url = await tasks.start(relay.serve)
+                collect_less()
                 _announce(url, settings, json)
                 async for number in signals:
                     tasks.cancel_scope.cancel()

@@ -21,7 +21,7 @@ import anyio
 from relay_client.client import RelayClient
 from relay_profiles.watch import ProfileCatalog
 from relay_server.database import DatabaseError
-from relay_server.server import BindError, open_relay, serve_app
+from relay_server.server import BindError, collect_less, open_relay, serve_app
 from relay_server.settings import Settings, SettingsError
 from relay_server.writer import Writer
 
@@ -91,6 +91,7 @@ async def _serve(home: Path, ready: Callable[[], None]) -> None:
 
         await tasks.start(supervisor.run)
         _log.info("%d sessions, relay %s", len(supervisor.infos()), url, extra={"action": "up"})
+        collect_less()
         async with _control_socket(home) as sock:
             tasks.start_soon(serve_app, api.app(), sock, close, ready)
             await stop.wait()
