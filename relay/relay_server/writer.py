@@ -127,7 +127,8 @@ class Writer:
         self._stale = reload is not None
         self._conn: sqlite3.Connection
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._gathered: list[_Job] = []
+        self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._queued = 0
         self._room = anyio.Event()
         self._closing = False
@@ -186,8 +187,16 @@ class Writer:
     ) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self._loop.create_future()
         self._queued += 1
-        self._queue.put(_Job(fn, item, together, then, future))
+        self._gathered.append(_Job(fn, item, together, then, future))
+        if len(self._gathered) == 1:
+            self._loop.call_soon(self._hand_over)
         return future
+
+    def _hand_over(self) -> None:
+        """All of one turn of the event loop at once: waking the thread costs more than a job."""
+        jobs, self._gathered = self._gathered, []
+        for start in range(0, len(jobs), MAX_BATCH):
+            self._queue.put(jobs[start : start + MAX_BATCH])
 
     @property
     def full(self) -> bool:
@@ -203,6 +212,7 @@ class Writer:
         if not self._closing:
             self._closing = True
             self._room.set()
+            self._hand_over()
             self._queue.put(None)
         with anyio.CancelScope(shield=True):  # bounded by what is queued, at most MAX_QUEUED
             await self._ended.wait()
@@ -251,16 +261,13 @@ class Writer:
 
     def _take(self) -> list[_Job]:
         """What is queued now; waits for the first. Empty after the last."""
-        first = self._queue.get()
-        if first is None:
-            return []
-        jobs = [first]
-        for _ in range(min(self._queue.qsize(), MAX_BATCH - 1)):
-            job = self._queue.get_nowait()
-            if job is None:
+        jobs = self._queue.get() or []
+        while jobs and len(jobs) < MAX_BATCH and not self._queue.empty():
+            more = self._queue.get_nowait()
+            if more is None:
                 self._queue.put(None)  # nothing comes after it: it ends the next round
                 break
-            jobs.append(job)
+            jobs += more
         return jobs
 
     def _commit(self, jobs: list[_Job]) -> None:
