@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 #: Of ours and of the agents we drive, whose real accounts must be out of reach.
 _SETTINGS = ("AGENT_RELAY_", "ANTHROPIC_", "CLAUDE", "CODEX_", "OPENAI_", "OPENCODE_", "RELAY_")
+
+
+def pytest_configure() -> None:
+    """Programs that tests start must take Ctrl-C, also when a job in the background runs the tests."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
