@@ -12,6 +12,7 @@ which the scripted one does not; it was recorded by hand.)
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import tempfile
 from contextlib import asynccontextmanager
@@ -210,11 +211,11 @@ ASKING = {approvals, interrupted_ask}
 @asynccontextmanager
 async def serve(environ: dict[str, str], home: Path, *args: str) -> AsyncIterator[Peer]:
     """A codex app-server in `home`, and a connection to it."""
-    cli = find_cli("codex")
-    assert cli is not None, "install the pinned CLIs first"
+    program = shutil.which("codex", path=environ["PATH"])
+    assert program is not None, "no codex in the environment that was made for it"
     socket = home / "sock"
     instant = ("-c", "features.instant_interrupt=false")
-    argv = [str(cli.path), "app-server", "--listen", f"unix://{socket}", *args, *instant]
+    argv = [program, "app-server", "--listen", f"unix://{socket}", *args, *instant]
     async with await anyio.open_process(
         argv, cwd=home / "work", env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
