@@ -11,10 +11,23 @@ import socket
 import sys
 
 from . import wire
-from .child import IGNORED, is_environ, remember_umask
+from .child import is_environ, remember_umask
 from .log import Log
 from .server import SOCKET, Server
 
+#: What people, shells and supervisors send to process groups. The holder ends when it is told to.
+IGNORED = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGPIPE,
+)
 LOCK = "holder.lock"
 LOGS = "log"
 #: Kept of each log by default, and the size of one of its segments.

@@ -15,19 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-#: What people, shells and supervisors send to process groups. The holder ends when it is told to.
-IGNORED = (
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGTERM,
-    signal.SIGTSTP,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGPIPE,
-)
 #: Of a terminal; `struct winsize` holds unsigned shorts.
 MAX_SIZE = 65_535
 DEFAULT_TERM = "xterm-256color"
@@ -150,8 +137,8 @@ def _is_name(text: object) -> bool:
 
 def _prepare(cwd: str) -> None:
     """In the child, just before exec."""
-    # An ignored signal stays ignored over exec. Python ignores SIGXFSZ by itself.
-    for number in (*IGNORED, signal.SIGXFSZ, signal.SIGCHLD):
+    # An ignored signal stays ignored over exec, whoever ignored it: we, Python, or a `nohup`.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     os.umask(_inherited_umask)
     os.chdir(cwd)
