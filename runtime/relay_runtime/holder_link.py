@@ -88,6 +88,7 @@ class HolderLink(Holder):
         self._outbox: MemoryObjectSendStream[tuple[bytes, _Answer, bool]]
         self._queued: MemoryObjectReceiveStream[tuple[bytes, _Answer, bool]]
         self._outbox, self._queued = anyio.create_memory_object_stream(MAX_OUTBOX)
+        self._sending = 0  # frames that the writer has or is to have
         self._notices: deque[HolderNotice] = deque(maxlen=MAX_NOTICES)
         self._noticed = anyio.Event()  # replaced when somebody waits again
         self._replies: dict[int, _Answer] = {}
@@ -233,12 +234,31 @@ class HolderLink(Holder):
         self, frame: bytes, answer: _Answer, *, is_input: bool
     ) -> wire.Json | tuple[int, str]:
         self._raise_if_lost()
-        try:
-            await self._outbox.send((frame, answer, is_input))
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            self._raise_if_lost()
-            raise HarnessGone("the connection to the holder was closed") from None
+        if self._sending:
+            self._sending += 1
+            try:
+                await self._outbox.send((frame, answer, is_input))
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                self._raise_if_lost()
+                raise HarnessGone("the connection to the holder was closed") from None
+            except BaseException:
+                self._sending -= 1
+                raise
+        else:
+            self._send_now(frame, answer, is_input)
         return await answer.wait()
+
+    def _send_now(self, frame: bytes, answer: _Answer, is_input: bool) -> None:
+        """Nobody is inside a frame, so there is no need to wait for the writer's turn."""
+        self._expect(answer, is_input)
+        try:
+            rest = self._connection.send_now(frame)
+        except HarnessGone as error:
+            self._lose(error)
+            raise
+        if rest:  # the writer has nothing else to do, so there is room
+            self._sending += 1
+            self._outbox.send_nowait((rest, answer, False))
 
     def _raise_if_lost(self) -> None:
         if self._lost is not None:
@@ -258,13 +278,18 @@ class HolderLink(Holder):
         try:
             while True:
                 frame, answer, is_input = await self._queued.receive()
-                if is_input:
-                    self._acks.append(answer)
+                self._expect(answer, is_input)
                 await self._connection.send(frame)
+                self._sending -= 1
         except HarnessGone as error:
             self._lose(error)
         except (anyio.EndOfStream, anyio.ClosedResourceError):
             pass  # lost already
+
+    def _expect(self, answer: _Answer, is_input: bool) -> None:
+        """Acks carry no number: they come in the order of the inputs."""
+        if is_input:
+            self._acks.append(answer)
 
     async def _receive_all(self) -> None:
         try:

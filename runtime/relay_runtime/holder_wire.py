@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SOCKET = "holder.sock"
 #: A holder answers in well under a millisecond; this bounds a machine that is swapping or asleep.
 DIAL_S = 10.0
+GONE = "the holder of this session is gone"
 
 
 class HolderIncompatible(DriverError):
@@ -59,15 +60,21 @@ class Connection:
 
     async def send(self, frame: bytes) -> None:
         """Raises `HarnessGone`. Cancelled in between it leaves half a frame: close it then."""
-        rest = memoryview(frame)
+        rest = frame
+        while rest := self.send_now(rest):
+            try:
+                await anyio.wait_writable(self._socket)
+            except (OSError, anyio.ClosedResourceError):
+                raise HarnessGone(GONE) from None
+
+    def send_now(self, frame: bytes) -> bytes:
+        """Send what can be sent without waiting; the rest of it. Raises `HarnessGone`."""
         try:
-            while rest:
-                try:
-                    rest = rest[self._socket.send(rest) :]
-                except BlockingIOError:
-                    await anyio.wait_writable(self._socket)
-        except (OSError, anyio.ClosedResourceError):
-            raise HarnessGone("the holder of this session is gone") from None
+            return frame[self._socket.send(frame) :]
+        except BlockingIOError:
+            return frame
+        except OSError:
+            raise HarnessGone(GONE) from None
 
     async def frames(self) -> AsyncIterator[wire.Frame]:
         """Whole frames until the holder closes. An ERROR frame is raised as `HolderRefused`."""
