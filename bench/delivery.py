@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from relay_runtime.contract import Json
     from relay_runtime.testing.model_server import ModelServer
 
-MESSAGES = 60  #: of each kind, alternating; the first of each warms up and does not count
-SPAWNS = 5
+MESSAGES = 200  #: of each kind, alternating; the first of each warms up and does not count
+SPAWNS = 11
 ADDED_MS = (10.0, 25.0)  #: what we may add: median, 95th percentile
 SPAWN_MS = 100.0
 
