@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ from relay_server.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from relay_runtime.events import Event
 
 pytestmark = pytest.mark.anyio
 
@@ -92,6 +95,24 @@ async def fresh(folder: Path) -> AsyncIterator[tuple[Journal, Ledger]]:
 
 def statuses(book: Journal) -> list[tuple[str, str]]:
     return [(r.delivery_id, r.status) for _, r in book.unreported(0, 1000)]
+
+
+async def test_nothing_is_shown_that_the_disk_does_not_have_yet(tmp_path: Path) -> None:
+    async with fresh(tmp_path) as (_, one), anyio.create_task_group() as tasks:
+        other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+        with closing(other), anyio.fail_after(10):
+            other.execute("BEGIN IMMEDIATE")
+            before = one.shown
+            became: list[Event] = [SessionReady("c1"), Idle()]
+            tasks.start_soon(one.observe, became)
+            while one.state is not SessionState.IDLE:
+                await anyio.lowlevel.checkpoint()
+            assert one.shown == before
+            changed = one.changed
+            other.execute("COMMIT")
+            await changed.wait()
+        assert (before.state, before.live.conversation) == ("starting", None)
+        assert (one.shown.state, one.shown.live.conversation) == ("idle", "c1")
 
 
 async def test_the_intent_and_its_receipts_are_on_disk_when_the_effect_comes_out(
@@ -166,7 +187,7 @@ async def test_open_requests_turn_and_usage_survive_a_restart(tmp_path: Path) ->
         await one.observe([TurnStarted("t1"), PermissionRequested("r1", "Bash", "rm x")])
         again = ledger(book)
         assert again.state is SessionState.WAITING
-        assert again.turn_id == "t1"
+        assert again.shown.turn == "t1"
         assert [r.request_id for r in again.live.requests] == ["r1"]
         assert again.live.usage.input_tokens == 10
         assert again.live.usage.cost_usd == 0.5

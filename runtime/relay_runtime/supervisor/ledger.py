@@ -86,6 +86,19 @@ class Inject:
     injection: Injection
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A session as others may see it: as it is on disk, where the next supervisor finds it."""
+
+    live: Live
+    state: SessionState
+    since: float  #: seconds since the epoch; when it came into this state
+    reason: str | None  #: why it is in it, in a few words
+    turn: str | None
+    queued: int
+    retry_at: float | None  #: when the last hold with a known end is over
+
+
 Effect = Inject | Settle | Interrupt
 HoldRule = Callable[[ErrorInfo, int, float], float | None]
 
@@ -121,6 +134,7 @@ class Ledger:
         self.effects: deque[Effect] = deque()
         self._effects_came = anyio.Event()
         self._restore()
+        self.shown = self._show()
 
     def _restore(self) -> None:
         session_id = self.record.spec.session_id
@@ -140,10 +154,6 @@ class Ledger:
     @property
     def state(self) -> SessionState:
         return self._machine.state
-
-    @property
-    def turn_id(self) -> str | None:
-        return self._machine.turn_id
 
     @property
     def queued(self) -> int:
@@ -276,7 +286,7 @@ class Ledger:
         if state is not self._state:
             self._state, self.since = state, step.at
             step.state = (state.value, step.at)
-            step.events.append(("session.state", to_json({"state": state, "reason": self.reason})))
+            step.events.append(("session.state", to_json({"state": state, "reason": self._reason})))
         self.live = replace(self.live, machine=self._machine.snapshot())
         step.live = self.live
         with anyio.CancelScope(shield=True):
@@ -285,6 +295,7 @@ class Ledger:
             await anyio.sleep(COMMIT_RETRY_S)  # the disk is full; there is no event to wait for
             with anyio.CancelScope(shield=True):
                 committed = await self._commit(step)
+        self.shown = self._show()
         self.effects.extend(effects)
         self._effects_came.set()
         if step.receipts:
@@ -293,9 +304,16 @@ class Ledger:
         self.changed = anyio.Event()
         self._on_change()
 
+    def _show(self) -> Shown:
+        machine, live = self._machine, self.live
+        ends = [until for until in machine.holds.values() if until is not None]
+        retry_at = max(ends, default=live.retry_at)
+        return Shown(
+            live, machine.state, self.since, self._reason, machine.turn_id, machine.queued, retry_at
+        )
+
     @property
-    def reason(self) -> str | None:
-        """Why the session is in its state, in a few words."""
+    def _reason(self) -> str | None:
         if self.state is SessionState.HELD:
             holds = list(self._machine.holds)
             if self.live.reason and holds != [Hold.PAUSED]:

@@ -89,16 +89,15 @@ class ManagedSession:
 
     def info(self) -> SessionInfo:
         """What `ps` and `spawn` show."""
-        ledger = self.ledger
-        holds = [until for until in ledger.holds.values() if until is not None]
-        return _info(ledger.record, ledger.live, ledger.state, ledger.since).model_copy(
+        shown = self.ledger.shown
+        return _info(self.ledger.record, shown.live, shown.state, shown.since).model_copy(
             update={
                 "pid": self._life.pid,
                 "holder_pid": self._life.holder_pid,
-                "turn": ledger.turn_id,
-                "queued": ledger.queued,
-                "reason": ledger.reason,
-                "retry_at": max(holds, default=ledger.live.retry_at),
+                "turn": shown.turn,
+                "queued": shown.queued,
+                "reason": shown.reason,
+                "retry_at": shown.retry_at,
             }
         )
 

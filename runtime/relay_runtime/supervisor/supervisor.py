@@ -156,7 +156,9 @@ class Supervisor:
         with anyio.move_on_after(request.wait_s):
             await session.started.wait()
         if session.ended.is_set() and request.wait_s:
-            raise ApiError("start_failed", session.ledger.reason or "it ended at once", status=422)
+            raise ApiError(
+                "start_failed", session.ledger.shown.reason or "it ended at once", status=422
+            )
         return session.info()
 
     def _record(self, request: Spawn, harness: Harness) -> SessionRecord:
@@ -290,7 +292,7 @@ class Supervisor:
         await self.relay.unregister(spec.agent_id)
 
     def _changed(self, session: ManagedSession) -> None:
-        self.relay.status(session.ledger.record.spec.agent_id, session.ledger.state)
+        self.relay.status(session.ledger.record.spec.agent_id, session.ledger.shown.state)
         self.news.set()
         self.news = anyio.Event()
 
