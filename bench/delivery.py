@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from relay_runtime.contract import Json
     from relay_runtime.testing.model_server import ModelServer
 
-MESSAGES = 200  #: of each kind, alternating; the first of each warms up and does not count
+PAIRS = 8  #: of agents: two processes of the same program differ by more than what we add
+MESSAGES = 30  #: to each agent, alternating; the first warms up and does not count
+QUIET_S = 0.2  #: before each, for what an agent still does after its turn
 SPAWNS = 11
 ADDED_MS = (10.0, 25.0)  #: what we may add: median, 95th percentile
 SPAWN_MS = 100.0
@@ -39,7 +41,13 @@ async def bench(name: CliName) -> list[str]:
         root = Path(folder)
         async with run_model_server() as model, Fleet(root / "f") as fleet:
             await fleet.up()
-            direct, ours = await latencies(cli, root, model, fleet)
+            direct: list[float] = []
+            ours: list[float] = []
+            for number in range(PAIRS):
+                pair = made(root / str(number))
+                some_direct, some_of_ours = await latencies(cli, pair, model, fleet)
+                direct += some_direct
+                ours += some_of_ours
             rows = [latency_row(name, direct, ours)]
             rows.append(spawn_row(name, *await spawns(cli, root, model, fleet)))
             return rows
@@ -48,15 +56,19 @@ async def bench(name: CliName) -> list[str]:
 async def latencies(
     cli: Cli, root: Path, model: ModelServer, fleet: Fleet
 ) -> tuple[list[float], list[float]]:
-    """Milliseconds from the call to the model's request, for MESSAGES of each kind."""
+    """Milliseconds from the call to the model's request, for MESSAGES to each of a pair."""
     direct: list[float] = []
     ours: list[float] = []
     request = spawn_request(cli, root / "ours", model.url)
-    session = await fleet.spawn(cli.name, **request)
+    session = await fleet.spawn(cli.name, name=f"{cli.name}-{root.name}", **request)
     async with DIRECT[cli.name](cli, made(root / "direct"), model.url) as agent:
         for number in range(MESSAGES + 1):
-            direct.append(await one_direct(agent, model, f"direct-{number}-"))
-            ours.append(await one_of_ours(fleet, session["name"], model, f"ours-{number}-"))
+            await anyio.sleep(QUIET_S)
+            direct.append(await one_direct(agent, model, f"direct-{root.name}-{number}-"))
+            await anyio.sleep(QUIET_S)
+            marker = f"ours-{root.name}-{number}-"
+            ours.append(await one_of_ours(fleet, session["name"], model, marker))
+    await fleet.order(session["name"], "release", force=True)
     return direct[1:], ours[1:]
 
 
@@ -131,7 +143,9 @@ def at95(values: list[float]) -> float:
 
 async def main(names: list[str]) -> None:
     wanted = [name for name in get_args(CliName) if not names or name in names]
-    print("median/95th percentile of", MESSAGES, "messages; spawn: median of", SPAWNS)
+    print(
+        f"median/95th percentile of {PAIRS} agents x {MESSAGES} messages; spawn: median of {SPAWNS}"
+    )
     for name in wanted:
         for row in await bench(cast("CliName", name)):
             print(row, flush=True)
