@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import anyio
+
 from relay_drivers.codex import harness
+from relay_runtime.contract import Verdict
 from relay_runtime.events import Idle, SessionReady
 from relay_runtime.processes import Process, descendants_of
 from relay_runtime.testing.clis import Cli, hermetic_env
@@ -55,6 +58,16 @@ async def ready(bench: DriverBench) -> SessionReady:
     await bench.wait_for(Idle)
     (event,) = of(bench, SessionReady)
     return event
+
+
+async def decided(bench: DriverBench, write_id: str) -> Verdict:
+    """What `settle` says once codex has put away the turn whose end it has told."""
+    with anyio.fail_after(10):
+        found = await bench.session.settle(write_id)
+        while found.verdict is Verdict.UNKNOWN:
+            await anyio.sleep(0.02)
+            found = await bench.session.settle(write_id)
+    return found.verdict
 
 
 def working_file(bench: DriverBench, name: str) -> str | None:

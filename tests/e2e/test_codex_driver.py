@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from tests.e2e.codex_rig import Rig, make_rig, of, ready, running, working_file
+from tests.e2e.codex_rig import Rig, decided, make_rig, of, ready, running, working_file
 
 from relay_runtime.contract import Approval, Entry, Handed, Verdict
 from relay_runtime.events import (
@@ -164,7 +164,7 @@ async def test_a_steer_that_an_interrupt_swallowed_is_refused_and_may_go_in_agai
         refused = await bench.wait_for(Refused)
         await bench.wait_for(Idle)
         assert isinstance(refused, Refused) and refused.write_id == steer and refused.retry
-        assert (await bench.session.settle(steer)).verdict is Verdict.ABSENT
+        assert await decided(bench, steer) is Verdict.ABSENT
         bench.injections[steer] = replace(bench.injections[steer], entry=Entry.NEXT_TURN)
         await bench.reinject(steer)
         await bench.wait_for(_proof_of(steer))
@@ -242,7 +242,7 @@ async def test_an_interrupt_right_after_a_message_stops_its_turn(rig: Rig) -> No
         assert [e.write_id for e in proven] + [e.write_id for e in refused] == [write_id]
         assert all(e.retry for e in refused)
         wanted = Verdict.PRESENT if proven else Verdict.ABSENT
-        assert (await bench.session.settle(write_id)).verdict is wanted
+        assert await decided(bench, write_id) is wanted
 
 
 # --- requests for a person ----------------------------------------------------------------------------

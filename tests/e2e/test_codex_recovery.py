@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from tests.e2e.codex_rig import Rig, make_rig, of, ready
+from tests.e2e.codex_rig import Rig, decided, make_rig, of, ready
 from tests.recordings.codex.record import trust_hooks
 
 from relay_drivers.codex.attach import greet
@@ -216,7 +216,7 @@ async def test_the_conversation_goes_on_after_the_agent_was_killed_in_a_turn(rig
         await bench.kill_agent()
         assert bench.failure is None
         assert (await bench.session.settle(first)).verdict is Verdict.PRESENT
-        assert (await bench.session.settle("never-sent")).verdict is Verdict.ABSENT
+        assert await decided(bench, "never-sent") is Verdict.ABSENT
         await bench.recreate()
         await bench.wait_for(Idle)
         again = of(bench, SessionReady)[-1]
@@ -281,7 +281,7 @@ async def test_a_steer_that_waited_when_the_agent_was_killed_is_absent(rig: Rig)
         await bench.kill_agent()
         await bench.recreate()
         await bench.wait_for(Idle)
-        assert (await bench.session.settle(steer)).verdict is Verdict.ABSENT
+        assert await decided(bench, steer) is Verdict.ABSENT
         await bench.inject("MARK-2")
         await bench.wait_for(Idle)
     assert rig.model.requests.occurrences("MARK-STEER") == 0
@@ -373,7 +373,7 @@ async def test_a_blocked_prompt_is_refused_with_the_words_of_the_hook(rig: Rig) 
         (refused,) = of(bench, Refused)
         assert refused.write_id == write_id and not refused.retry
         assert "hook blocked it: not here" in refused.reason
-        assert (await bench.session.settle(write_id)).verdict is Verdict.ABSENT
+        assert await decided(bench, write_id) is Verdict.ABSENT
         await bench.inject("MARK-2")
         await bench.wait_for(Idle)
     assert rig.model.requests.occurrences("MARK-1") == 0
