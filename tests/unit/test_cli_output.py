@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from relay_client import types
 from relay_runtime import control_answers, control_types
-from relay_runtime.cli import app, messages, output, sessions, spawn
-from relay_runtime.cli.watch import LONGEST_ESCAPE, VisibleText
+from relay_runtime.cli import app, messages, output, spawn
 from relay_runtime.contract import Approval, Mode
 from relay_runtime.turn_types import SessionState
+from relay_runtime.visible_text import LONGEST_ESCAPE, VisibleText
 
 
 @pytest.mark.parametrize(
@@ -130,10 +130,6 @@ def test_the_choices_of_spawn_are_those_of_the_contract() -> None:
 def test_every_state_and_status_has_a_colour() -> None:
     words = {state.value for state in SessionState} | {s.value for s in types.ReceiptStatus}
     assert words <= set(output.COLOURS)
-
-
-def test_the_sessions_command_knows_both_decisions() -> None:
-    assert [one.value for one in sessions.Decision] == ["allow", "deny"]
 
 
 def test_help_lines_fit_beside_their_commands() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import json as json_module
-import re
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import paths
-from ..framing import clean
+from ..visible_text import VisibleText
 from . import output
 from .control import supervisor
 from .failure import Exit, fail
@@ -27,20 +26,6 @@ if TYPE_CHECKING:
 COME_BACK_S = 15.0
 #: Between attempts to connect again.
 RECONNECT_S = 0.25
-#: Text kept back while a sequence may be incomplete; longer ones are cut into what can be shown.
-LONGEST_ESCAPE = 4096
-
-# Control sequences, then strings (titles, links, the clipboard) to their end, then the short ones,
-# then an ESC that begins nothing.
-_ESCAPE = re.compile(
-    "\x1b(?:"
-    r"\[[0-?]*[ -/]*[@-~]"
-    "|[\\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\\\)"
-    r"|[ -/]+[0-~]"
-    r"|[0-OQ-WYZ\\`-~]"
-    r"|(?![ -~]|\Z)"
-    ")"
-)
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")]
 
@@ -54,7 +39,7 @@ def events(
     json: AsJson = False,
 ) -> None:
     """Show what sessions did, oldest first; with --json one object a line, with its cursor."""
-    for event in _events(name, since, follow):
+    for event in stream(name, since, follow=follow):
         if json:
             output.say_json(event, compact=True)
         else:
@@ -77,7 +62,7 @@ def logs(
             sys.stdout.flush()
 
 
-def _events(name: str | None, since: int, follow: bool) -> Iterator[Event]:
+def stream(name: str | None, since: int, *, follow: bool) -> Iterator[Event]:
     """Events, also across a restart of the supervisor: the cursor says where to go on."""
     from ..control_client import NotRunning, Unavailable
 
@@ -140,18 +125,4 @@ def _writer(stream: str, json: bool) -> Callable[[bytes], None]:
     return lines if json else terminal if sys.stdout.isatty() else raw
 
 
-class VisibleText:
-    """Takes escape sequences out of a stream of text: they would act on the reader's terminal."""
-
-    def __init__(self) -> None:
-        self._held = ""
-
-    def feed(self, text: str) -> str:
-        """What can be shown of `text` so far; the start of a sequence waits for its end."""
-        text = _ESCAPE.sub("", self._held + text)
-        cut = text.find("\x1b", max(0, len(text) - LONGEST_ESCAPE))
-        text, self._held = (text, "") if cut < 0 else (text[:cut], text[cut:])
-        return clean(text)
-
-
-__all__ = ["VisibleText", "events", "logs"]
+__all__ = ["VisibleText", "events", "logs", "stream"]
