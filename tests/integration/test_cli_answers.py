@@ -272,7 +272,7 @@ def test_the_requests_of_the_command_line_are_what_the_supervisor_takes(
     program.run("spawn", "claude", "--profile", "unattended", "--task", "x")
     program.run("send", "backend", "hello", "--interrupt")
     program.run("release", "backend", "--force", "--reason", "done")
-    program.run("answer", "backend", "deny", "--message", "no", "--request", "r1")
+    program.run("deny", "backend", "r1", "--message", "no")
     program.run("down", "--all", "--force")
 
     seen = {request: body for request, body in double.requests if request in models}

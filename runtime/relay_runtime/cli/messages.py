@@ -69,7 +69,7 @@ def send(
     }
     deadline = time.monotonic() + timeout
     with supervisor(start=True) as control:
-        sent = _hand_over(control, message)
+        sent = hand_over(control, message)
         if wait:
             with output.progress(f"message {sent['message_id']}: until {wait}", shown=not json):
                 sent = _wait(control, sent, wait, deadline)
@@ -101,7 +101,8 @@ def _body(text: str) -> str:
     return body or fail(Exit.USAGE, "standard input is empty")
 
 
-def _hand_over(control: ControlClient, message: dict[str, object]) -> Sent:
+def hand_over(control: ControlClient, message: dict[str, object]) -> Sent:
+    """Give the relay a message that has an idempotency key, also when the supervisor goes away."""
     from ..control_client import NotRunning, Unavailable
     from .launch import ensure_supervisor
 
@@ -179,4 +180,4 @@ def _detail(reason: str | None, evidence: Proof | None) -> str:
     return f" ({output.one_line(reason)})" if reason else ""
 
 
-__all__ = ["receipts", "send"]
+__all__ = ["hand_over", "receipts", "send"]

@@ -1,8 +1,7 @@
-"""Commands on running sessions: ps, interrupt, pause, resume, answer, release."""
+"""Commands on running sessions: ps, interrupt, pause, resume, approve, deny, release."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,11 +18,12 @@ if TYPE_CHECKING:
 _COLUMNS = ("NAME", "HARNESS", "MODE", "STATE", "FOR", "QUEUED", "TURNS", "TOKENS", "PID", "NOTE")
 
 
-class Decision(StrEnum):
-    """What `answer` tells the harness."""
-
-    ALLOW = "allow"
-    DENY = "deny"
+RequestId = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="REQUEST", help="Which one, when several are open; `ps --json` has ids."
+    ),
+]
 
 
 def ps(
@@ -59,20 +59,26 @@ def resume(name: SessionName, json: AsJson = False) -> None:
     _act(name, "resume", json)
 
 
-def answer(
+def approve(
     name: SessionName,
-    decision: Annotated[Decision, typer.Argument(help="What the agent may do.")],
-    request: Annotated[
-        str | None, typer.Option("--request", help="Which request, when several are open.")
+    request: RequestId = None,
+    message: Annotated[
+        str | None, typer.Option("--message", help="The answer, if it asks.")
     ] = None,
+    json: AsJson = False,
+) -> None:
+    """Allow what a session asks permission for."""
+    _answer(name, request, message, json, allow=True)
+
+
+def deny(
+    name: SessionName,
+    request: RequestId = None,
     message: Annotated[str | None, typer.Option("--message", help="Tell the agent why.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Answer the permission request that a session waits for."""
-    with supervisor() as control:
-        allow = decision is Decision.ALLOW
-        session = control.answer(name, allow=allow, request_id=request, message=message)
-    _show(session, json)
+    """Refuse what a session asks permission for."""
+    _answer(name, request, message, json, allow=False)
 
 
 def release(
@@ -87,6 +93,14 @@ def release(
     ending = "ending" if force else "ending after the running turn (--force ends it now)"
     with output.progress(f"{name}: {ending}", shown=not json), supervisor() as control:
         session = control.release(name, force=force, reason=reason)
+    _show(session, json)
+
+
+def _answer(
+    name: str, request: str | None, message: str | None, json: bool, *, allow: bool
+) -> None:
+    with supervisor() as control:
+        session = control.answer(name, allow=allow, request_id=request, message=message)
     _show(session, json)
 
 
@@ -149,4 +163,4 @@ def _because(session: Session) -> str:
     return f": {output.one_line(reason)}{again}"
 
 
-__all__ = ["answer", "interrupt", "pause", "ps", "release", "resume"]
+__all__ = ["approve", "deny", "interrupt", "pause", "ps", "release", "resume"]

@@ -30,6 +30,7 @@ class Client:
         self.sock = sock
         self.greeted = False
         self.read_only = False
+        self.view: tuple[int, int] | None = None  # rows and columns of the terminal that shows us
         self._decoder = wire.Decoder()
         self._queue = bytearray()
         # The next offset to send of each stream, and the run at whose end the reading ends.

@@ -14,6 +14,7 @@ from .child import SpawnError, parse_plan, parse_size
 from .client import Client, Gone
 from .ending import parse_bounds
 from .session import Refusal, Session
+from .sizes import POLICIES, choose
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ MAX_CLIENTS = 64
 MAX_HOOK = 1024 * 1024
 _UCRED = struct.Struct("3i")
 #: What a read-only client may ask for.
-_HARMLESS = frozenset({"attach", "query"})
+_HARMLESS = frozenset({"attach", "query", "screen"})
 
 
 class Server:
@@ -46,6 +47,7 @@ class Server:
         self._stirred = False
         self._quitting = False
         self._fault: str | None = None
+        self._policy = POLICIES[0]
         self.session = Session(
             session_id, environ, logs, self._selector, self._announce, self._stir
         )
@@ -157,6 +159,8 @@ class Server:
         self._stoppers = [entry for entry in self._stoppers if entry[0] is not client]
         self._selector.unregister(client.sock)
         client.sock.close()
+        if client.view is not None:
+            self._fit()
 
     def _put(self, client: Client, frame: bytes) -> None:
         try:
@@ -287,6 +291,25 @@ class Server:
     def _op_resize(self, client: Client, request: wire.Json) -> dict[str, object]:
         self.session.resize(*parse_size(request))
         return {}
+
+    def _op_view(self, client: Client, request: wire.Json) -> dict[str, object]:
+        size, policy = parse_size(request), request.get("policy", POLICIES[0])
+        if policy not in POLICIES:
+            raise ValueError(f"policy must be one of {', '.join(POLICIES)}")
+        client.view, self._policy = size, str(policy)
+        # The newest is the last one in the table; see `choose`.
+        self._clients[client.sock.fileno()] = self._clients.pop(client.sock.fileno())
+        self._fit()
+        return self._op_screen(client, request)
+
+    def _op_screen(self, client: Client, request: wire.Json) -> dict[str, object]:
+        return {"run": self.session.run, "sizes": self.session.sizes.as_json()}
+
+    def _fit(self) -> None:
+        """Give the terminal the size that those who look at it want."""
+        size = choose(self._policy, [c.view for c in self._clients.values() if c.view is not None])
+        if size is not None and size != self.session.sizes.now and self.session.has_terminal:
+            self.session.resize(*size)
 
     def _op_close_input(self, client: Client, request: wire.Json) -> dict[str, object]:
         self.session.close_input()

@@ -17,6 +17,7 @@ import time
 from . import proc, records
 from .child import Child, Plan, SpawnError, overlay, spawn
 from .ending import DRAIN, INTERRUPT, KILL, TERM, Bounds, Ending
+from .sizes import Sizes
 from .wire import CHUNK, FULL, MAX_INPUT, NO_INPUT, PROTOCOL, REPEATED, STREAMS, TAKEN
 
 TYPE_CHECKING = False
@@ -65,6 +66,7 @@ class Session:
         self.applied = 0
         self.ends: dict[int, dict[str, int]] = {}
         self.child: Child | None = None
+        self.sizes = Sizes()
         self.ticks: int | None = None
         self._selector = selector
         self._announce = announce
@@ -94,6 +96,9 @@ class Session:
         self.exit = self._status = self._ending = self._wait_until = self._eof_by = None
         self._pending.clear()
         self._closing = self._eof_sent = self._childless = False
+        self.sizes = Sizes()
+        if child.pty:
+            self.sizes.add(self.logs["out"].end, plan.rows, plan.cols)
         for fd in child.outs:
             self._watch(fd, selectors.EVENT_READ)
         self.record(plan.argv)
@@ -138,11 +143,19 @@ class Session:
             self._pending += termios.tcgetattr(child.stdin)[6][termios.VEOF]
         self._flush_input()
 
+    @property
+    def has_terminal(self) -> bool:
+        return self.child is not None and self.child.pty
+
     def resize(self, rows: int, cols: int) -> None:
         if self.child is None or not self.child.pty:
             raise Refusal("no_terminal", "no child with a terminal runs")
         size = struct.pack("HHHH", rows, cols, 0, 0)
         fcntl.ioctl(self.child.stdin, termios.TIOCSWINSZ, size)
+        self.sizes.add(self.logs["out"].end, rows, cols)
+        self._announce(
+            {"event": "size", "rows": rows, "cols": cols, "offset": self.logs["out"].end}
+        )
 
     def signal(self, signum: int) -> None:
         """To the child's process group. Nothing happens when it is gone."""

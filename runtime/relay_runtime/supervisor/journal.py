@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -318,6 +319,31 @@ class Journal:
     def last_cursor(self) -> int:
         row = self._read.execute("SELECT coalesce(max(cursor), 0) FROM events").fetchone()
         return int(row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A session that is not over, as somebody sees it who has no supervisor to ask."""
+
+    session_id: str
+    name: str
+    mode: str
+
+
+def find_session(path: Path, key: str) -> Found | None:
+    """The session with this name, id or agent's id. Works while no supervisor runs.
+
+    Raises `sqlite3.Error` when the journal cannot be read.
+    """
+    if not path.exists():
+        return None
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        row = db.execute(
+            "SELECT session_id, name, json_extract(record, '$.spec.mode') FROM sessions"
+            " WHERE ended = 0 AND ? IN (name, session_id, agent_id) ORDER BY rowid DESC",
+            (key,),
+        ).fetchone()
+    return Found(*row) if row else None
 
 
 def _session_row(row: tuple[str, str, str | None, str, float]) -> SessionRow:

@@ -20,10 +20,11 @@ import signal
 import subprocess
 import sys
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import anyio
 import httpx
+import pexpect
 
 from .. import paths
 from ..processes import Process, alive, marked
@@ -176,6 +177,18 @@ class Fleet:
             env=self._environ,
             cwd=self.home.parent,
             check=False,
+        )
+
+    def terminal(self, *arguments: str) -> pexpect.spawn[str]:
+        """`relay-runtime` with `arguments` in a terminal of 40 by 120. The caller closes it."""
+        return pexpect.spawn(
+            sys.executable,
+            ["-P", "-c", _COMMAND, *arguments],
+            env=cast("os._Environ[str]", self._environ | {"TERM": "xterm-256color"}),
+            cwd=str(self.home.parent),
+            encoding="utf-8",
+            timeout=UP_S,
+            dimensions=(40, 120),
         )
 
     def processes(self) -> list[Process]:

@@ -1,0 +1,1 @@
+"""Looking at a session's terminal, and typing into it, with no supervisor in between."""
