@@ -162,6 +162,7 @@ def test_what_the_terminal_had_is_there_again_after_leaving(shell: Program) -> N
         assert outer.screen.text()[38:] == ["x", "y"], "the scrolling region is left behind"
 
 
+@pytest.mark.timeout(600)  # each starts a command: half a second, on a busy machine several
 def test_a_hundred_visits_leave_the_screen_and_its_modes_as_they_were(shell: Program) -> None:
     with attached(shell) as outer:
         outer.enter(
@@ -319,6 +320,7 @@ def test_it_says_so_when_the_program_has_ended(shell: Program) -> None:
         assert b"has ended" in outer.said.partition(RESTORED)[2]
 
 
+@pytest.mark.timeout(300)  # the holder waits for half a minute before it drops anybody
 def test_a_broken_connection_is_mended_and_the_screen_is_as_it_should_be(shell: Program) -> None:
     """As after a laptop slept: the holder has dropped who took nothing for too long."""
     with attached(shell) as sleeper, attached(shell) as awake:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ..screen import new_screen
+from ..screen import LARGEST_SIDE, new_screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,7 @@ class Replay:
 
     def __init__(self, sizes: Iterable[SizeAt]) -> None:
         (_, rows, cols), *later = sizes
-        self.screen: Screen = new_screen(rows, cols)
+        self.screen: Screen = new_screen(*_held(rows, cols))
         self._later = deque(later)
 
     def resized(self, size: SizeAt) -> None:
@@ -36,7 +36,7 @@ class Replay:
             at, rows, cols = self._later.popleft()
             head = max(0, at - offset)
             self.screen.feed(data[:head])
-            self.screen.resize(rows, cols)
+            self.screen.resize(*_held(rows, cols))
             offset, data = offset + head, data[head:]
         if data:
             self.screen.feed(data)
@@ -44,6 +44,11 @@ class Replay:
 
     def close(self) -> None:
         self.screen.close()
+
+
+def _held(rows: int, cols: int) -> tuple[int, int]:
+    """Terminals can be larger than any screen is; then a part of it is kept."""
+    return min(rows, LARGEST_SIDE), min(cols, LARGEST_SIDE)
 
 
 __all__ = ["Replay", "SizeAt"]
