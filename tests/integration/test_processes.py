@@ -66,9 +66,13 @@ async def test_what_a_killed_holder_left_is_ended_and_nothing_else(tmp_path: Pat
         assert set(family) <= set(marked(folder.name))
         record = meta(folder)
         assert holder_alive(record)
+        pidfd = os.pidfd_open(link.holder_pid)
         os.kill(link.holder_pid, signal.SIGKILL)
         with anyio.fail_after(SOON), pytest.raises(HarnessGone):
             await link.wait_exit()
+        with anyio.fail_after(SOON):
+            await anyio.wait_readable(pidfd)  # a dying process closes its sockets first
+        os.close(pidfd)
         assert not holder_alive(record)
         with bystander() as innocent, bystander("session-with-a-killed-holder-2") as other:
             ended = await reap_orphans(folder.name, record)
