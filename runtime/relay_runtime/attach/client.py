@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ..contract import HarnessGone
+from ..contract import DriverError, HarnessGone
 from ..screen import exact
 from . import paint
 from .chord import Chord, show_keys
@@ -65,6 +65,7 @@ class Attachment:
         self._terminal = terminal
         self._wishes = wishes
         self._session_dir = session_dir
+        self._exact = exact()
         self._tries = RECONNECTS
         self._chord = Chord(wishes.keys)
         self._cast: Screencast | None = None
@@ -96,7 +97,7 @@ class Attachment:
             return await self._follow(first)
         while self._tries:
             self._tries -= 1
-            with suppress(HarnessGone):
+            with suppress(DriverError):
                 async with watch(self._session_dir, read_only=self._wishes.read_only) as cast:
                     return await self._follow(cast)
         return False
@@ -107,19 +108,17 @@ class Attachment:
         await self._fit()
         self._paint()
         unsent, self._unsent = self._unsent, b""
-        if unsent:
-            await cast.type(unsent)
+        self._unsent = await cast.type(unsent) + self._unsent
         async for output in cast.output():
             self._tries = RECONNECTS
             self._on_output(output)
         return True
 
     def _on_output(self, output: Output) -> None:
+        shown, switched = self._switches.feed(output.data)
         if not self._as_it_comes:
             self._stale.set()
-            return
-        shown, switched = self._switches.feed(output.data)
-        if output.resized or switched:
+        elif output.resized or switched:
             self._paint()
         else:
             self._terminal.write(shown)
@@ -128,7 +127,9 @@ class Attachment:
         if self._cast is None or self._wishes.read_only or self._wishes.size is Size.FIXED:
             return
         rows, cols = self._terminal.size()
-        if not exact():  # nobody knows what is on the screen but the program: have it say so again
+        if (
+            not self._exact
+        ):  # nobody knows what is on the screen but the program: have it say so again
             await self._cast.view(rows, max(1, cols - 1), self._wishes.size)
         await self._cast.view(rows, cols, self._wishes.size)
 
@@ -140,7 +141,7 @@ class Attachment:
         if self._cast is None:
             return False
         screen = self._cast.replay.screen
-        return not exact() or (screen.rows, screen.cols) == self._terminal.size()
+        return not self._exact or (screen.rows, screen.cols) == self._terminal.size()
 
     def _paint(self) -> None:
         if self._cast is None:
@@ -187,10 +188,8 @@ class Attachment:
     async def _type(self, data: bytes) -> None:
         if not data or self._wishes.read_only:
             return
-        if self._cast is not None:
-            with suppress(HarnessGone):
-                await self._cast.type(data)
-                return
+        if self._cast is not None and not self._unsent:
+            data = await self._cast.type(data)
         # The connection is being made again; what is typed meanwhile is not lost.
         room = MAX_UNSENT - len(self._unsent)
         self._unsent += data[:room]

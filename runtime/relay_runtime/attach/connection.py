@@ -48,11 +48,16 @@ class Screencast:
 
     # --- what one can ask for -------------------------------------------------------------------
 
-    async def type(self, data: bytes) -> None:
-        """To the program. Raises `HarnessGone`."""
+    async def type(self, data: bytes) -> bytes:
+        """To the program. Returns what did not go out because the connection is lost."""
         async with self._writing:
-            for at in range(0, len(data), wire.CHUNK):
-                await self._connection.send(wire.encode_input(0, data[at : at + wire.CHUNK]))
+            while data:
+                try:
+                    await self._connection.send(wire.encode_input(0, data[: wire.CHUNK]))
+                except HarnessGone:
+                    break
+                data = data[wire.CHUNK :]
+        return data
 
     async def view(self, rows: int, cols: int, policy: str) -> None:
         """Say how large the terminal is on which this is shown. Raises `HarnessGone`."""
@@ -66,6 +71,9 @@ class Screencast:
                 resized = self.replay.feed(at, data)
                 self._offset = at + len(data)
                 yield Output(data, resized)
+            elif frame.kind == wire.ACK:
+                if wire.decode_ack(frame.payload)[1] != wire.TAKEN:
+                    yield Output(b"\a", False)  # the program does not read: what was typed is gone
             elif frame.kind == wire.EVENT:
                 event = wire.decode_json(frame.payload)
                 if event.get("event") == "size":

@@ -34,7 +34,10 @@ class Terminal:
 
     def size(self) -> tuple[int, int]:
         """Rows and columns; 24x80 where the terminal does not know."""
-        found = os.get_terminal_size(self._fd_out)
+        try:
+            found = os.get_terminal_size(self._fd_out)
+        except OSError:  # it was closed
+            return 24, 80
         return found.lines or 24, found.columns or 80
 
     def write(self, data: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -50,7 +51,7 @@ class Conversation:
         )
 
     def run(self) -> None:
-        """Raises `Failure` when the supervisor is gone for good, or a message cannot be sent."""
+        """Raises `Failure` when the supervisor is gone for good."""
         # A thread, because both the prompt and the stream wait; it ends with this process.
         reader = threading.Thread(target=self._read, name="events", daemon=True)
         with patch_stdout(raw=True):
@@ -83,12 +84,13 @@ class Conversation:
                     break
         except Failure as failure:
             self._failure = failure
-        self._over.set()
-        self._leave()
+        finally:
+            self._over.set()
+            self._leave()
 
     def _show_past(self) -> int:
-        past = list(stream(self._name, 0, follow=False))
-        for event in past[-PAST_EVENTS:]:
+        past = deque(stream(self._name, 0, follow=False), PAST_EVENTS)
+        for event in past:
             self._take(event)
         return past[-1]["cursor"] if past else 0
 

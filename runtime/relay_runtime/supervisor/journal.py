@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
 
+from relay_server.database import connect_readonly
+
 from .records import LIVE, RECORD, Live, SessionRecord
 
 if TYPE_CHECKING:
@@ -337,7 +339,7 @@ def find_session(path: Path, key: str) -> Found | None:
     """
     if not path.exists():
         return None
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+    with closing(connect_readonly(path)) as db:
         row = db.execute(
             "SELECT session_id, name, json_extract(record, '$.spec.mode') FROM sessions"
             " WHERE ended = 0 AND ? IN (name, session_id, agent_id) ORDER BY rowid DESC",
