@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from relay_runtime.contract import Json
     from relay_runtime.testing.model_server import ModelServer
 
-PAIRS = 8  #: of agents: two processes of the same program differ by more than what we add
-MESSAGES = 30  #: to each agent, alternating; the first warms up and does not count
+PAIRS = 16  #: of agents: two processes of the same program differ by more than what we add
+MESSAGES = 20  #: to each agent, alternating; the first warms up and does not count
 QUIET_S = 0.2  #: before each, for what an agent still does after its turn
 SPAWNS = 11
 ADDED_MS = (10.0, 25.0)  #: what we may add: median, 95th percentile

@@ -21,6 +21,8 @@ import anyio
 import httpx
 from websockets.asyncio.client import ClientConnection, unix_connect
 
+from relay_drivers.opencode.config import permissions, rules
+from relay_runtime.contract import Approval
 from relay_runtime.testing.clis import Cli, hermetic_env
 
 if TYPE_CHECKING:
@@ -168,7 +170,10 @@ class OpenCode:
 
 @asynccontextmanager
 async def opencode(cli: Cli, home: Path, url: str) -> AsyncIterator[Agent]:
+    # Set up as a session of ours is: with rules of permission a turn takes it 2 ms longer.
+    allowed = rules(Approval.OPEN)
     environ = hermetic_env(cli, home, url)
+    environ["OPENCODE_CONFIG_CONTENT"] = json.dumps({"permission": permissions(Approval.OPEN)})
     serve = [str(cli.path), "serve", "--port", "0", "--hostname", "127.0.0.1"]
     began = time.perf_counter()
     async with _running(serve, home, environ) as process:
@@ -177,7 +182,8 @@ async def opencode(cli: Cli, home: Path, url: str) -> AsyncIterator[Agent]:
             pass
         base = line.split()[-1].decode()
         async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60) as http:
-            session = (await http.post("/session", json={"title": "bench"})).json()["id"]
+            conversation = {"title": "bench", "permission": allowed}
+            session = (await http.post("/session", json=conversation)).json()["id"]
             ready_s = time.perf_counter() - began
             async with http.stream("GET", "/event", timeout=None) as stream:
                 yield OpenCode(http, stream.aiter_lines(), session, ready_s)

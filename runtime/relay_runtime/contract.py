@@ -179,7 +179,9 @@ class Stream(StrEnum):
 
     OUT = "out"
     ERR = "err"
-    HOOKS = "hooks"  #: one JSON object a line, posted by hooks of the agent
+    #: One JSON object a line: what hooks of the agent posted, and between them, from the holder,
+    #: `{"holder": "input", "client": …, "kind": …, "at": …}` for what people type.
+    HOOKS = "hooks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +240,15 @@ class HolderStatus:
     memo: Mapping[str, str]
 
 
+class Typed(StrEnum):
+    """What became of a `Holder.type`. Unless it is TYPED, nothing was written."""
+
+    TYPED = "typed"
+    REPEATED = "repeated"  #: this `seq` or a later one was applied before
+    CHANGED = "changed"  #: a hook or a person was there first: look again
+    HUMAN = "human"  #: a person typed a moment ago
+
+
 class Holder(ABC):
     """The process that owns this session's child. Outlives the supervisor and every connection.
 
@@ -256,6 +267,27 @@ class Holder(ABC):
 
         `seq` 0 is unsequenced: always written, for bytes whose repetition does no harm.
         Raises `HarnessGone` when there is no child or its input is closed.
+        """
+
+    @abstractmethod
+    async def type(
+        self, steps: Sequence[tuple[str, int]], seq: int, *, hooks: int, quiet_s: float
+    ) -> Typed:
+        """Write several texts, each with a pause in milliseconds after it, as one piece of input.
+
+        Nothing comes in between: the holder takes the steps by itself, keeps back what people type
+        meanwhile, and lets no hook of the agent go on until it is done. It does not begin when the
+        hooks log goes beyond `hooks` (how far the caller has read it) or a person typed within the
+        last `quiet_s` seconds; that check and the beginning are one step. Returns when it is done;
+        cancelled, it goes on. All pauses together may last 2 s.
+        Raises `HarnessGone` when there is no child or its input is closed.
+        """
+
+    @abstractmethod
+    async def answer_hook(self, offset: int, text: str | None) -> bool:
+        """Answer the hook that waits at this offset of the hooks log; None lets it go.
+
+        False: none waits there, it has an answer or is gone.
         """
 
     @abstractmethod

@@ -218,6 +218,16 @@ class HumanTyping:
 
 
 @dataclass(frozen=True, slots=True)
+class HumanInput:
+    """A person typed. `kind` is text, submit, interrupt, key or paste; what it was is nobody's
+    business. One event while the same kind goes on, at most one a second."""
+
+    type: ClassVar[str] = "human.input"
+    client: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Something a person should know: `code` is stable (log.gap, log.stopped, turn.stalled, …)."""
 
@@ -261,6 +271,7 @@ Event = (
     | Proven
     | Refused
     | HumanTyping
+    | HumanInput
     | Notice
     | Exited
     | Ended

@@ -26,6 +26,7 @@ from .contract import (
     StartPlan,
     StopPlan,
     Stream,
+    Typed,
 )
 from .holder import wire
 from .holder_answers import child_exit, integer, ok, status_of
@@ -33,7 +34,7 @@ from .holder_process import spawn
 from .holder_wire import Connection, HolderIncompatible, HolderRefused, dial
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
@@ -128,6 +129,24 @@ class HolderLink(Holder):
             raise HolderRefused("full" if result == wire.FULL else "read_only", reason)
         return result == wire.TAKEN
 
+    async def type(
+        self, steps: Sequence[tuple[str, int]], seq: int, *, hooks: int, quiet_s: float
+    ) -> Typed:
+        wanted = [list(step) for step in steps]
+        try:
+            answer = await self._request(
+                "type", steps=wanted, seq=seq, hooks=hooks, quiet_s=quiet_s
+            )
+        except HolderRefused as error:
+            if error.code == "no_input":
+                raise HarnessGone(str(error)) from None
+            raise
+        return Typed(str(answer.get("result")))
+
+    async def answer_hook(self, offset: int, text: str | None) -> bool:
+        answer = await self._request("answer", offset=offset, text=text)
+        return answer.get("answered") is True
+
     async def read(self, stream: Stream, offset: int) -> AsyncIterator[Chunk]:
         """Chunks up to the end of the current run, or of the coming one when none was started yet.
 
@@ -193,6 +212,10 @@ class HolderLink(Holder):
     async def hook(self, line: str) -> int:
         """Append one JSON object to the hooks log, as a hook of the agent would. Its offset."""
         return integer(await self._request("hook", line=line), "offset")
+
+    async def tell(self, text: str | None) -> None:
+        """A line for those who look at the session, until the next one; None takes it away."""
+        await self._request("tell", text=text)
 
     async def quit(self) -> None:
         """End the holder process. Raises `HolderRefused` while a child runs: `stop` it first."""
@@ -390,11 +413,13 @@ async def launch(
     *,
     log_bytes: int = LOG_BYTES,
     segment_bytes: int | None = None,
+    leave_s: float | None = None,
 ) -> AsyncIterator[HolderLink]:
     """Start a holder for `session_dir` (made if missing, mode 0700) and connect to it.
 
     It outlives this process and is never its zombie. `environ` goes to its memory and nowhere else.
-    `log_bytes` is what each log keeps on disk. Raises `StartFailed` when it cannot serve there,
+    `log_bytes` is what each log keeps on disk. With `leave_s` it ends by itself, and its child with
+    it, that many seconds after the last one who looked at its output has gone. Raises `StartFailed` when it cannot serve there,
     also when another holder does. Cancelled after the start it stays: `connect` finds it.
     """
     os.makedirs(session_dir, mode=0o700, exist_ok=True)
@@ -405,6 +430,8 @@ async def launch(
     }
     if segment_bytes is not None:
         start["segment_bytes"] = segment_bytes
+    if leave_s is not None:
+        start["leave_s"] = leave_s
     await spawn(session_dir, start)
     async with connect(session_dir) as link:
         yield link

@@ -47,7 +47,7 @@ def overlay(spec: SessionSpec, theirs: str | None, instructions: str | None) -> 
     config = _merged(_read(theirs), _options(spec))
     ours: dict[str, Json] = {"autoupdate": False}
     if spec.approval is not None:
-        ours["permission"] = _RULES[spec.approval]
+        ours["permission"] = permissions(spec.approval)
     if spec.model is not None:
         ours["model"] = _model(spec.model)
     if instructions is not None:
@@ -55,9 +55,14 @@ def overlay(spec: SessionSpec, theirs: str | None, instructions: str | None) -> 
     return json.dumps(_merged(config, ours))
 
 
+def permissions(approval: Approval) -> Mapping[str, str]:
+    """By permission, as the configuration spells them."""
+    return _RULES[approval]
+
+
 def rules(approval: Approval | None) -> list[Json]:
     """For the conversation itself, where they also win over what an agent definition allows."""
-    found = _RULES[approval] if approval is not None else {}
+    found = permissions(approval) if approval is not None else {}
     return [{"permission": k, "pattern": "*", "action": v} for k, v in found.items()]
 
 
@@ -104,4 +109,4 @@ def _is_list(value: Json) -> TypeGuard[Sequence[Json]]:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-__all__ = ["VARIABLE", "overlay", "rules"]
+__all__ = ["VARIABLE", "overlay", "permissions", "rules"]

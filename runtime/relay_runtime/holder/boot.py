@@ -33,6 +33,8 @@ LOGS = "log"
 #: Kept of each log by default, and the size of one of its segments.
 LOG_BYTES = 256 * 1024 * 1024
 SEGMENT_BYTES = 8 * 1024 * 1024
+#: The longest that a view may stay without anybody who looks at it.
+DAY_S = 86_400
 #: Connections that may wait to be accepted: all there may be (`server.MAX_CLIENTS`) at once.
 _BACKLOG = 64
 _PR_SET_CHILD_SUBREAPER = 36
@@ -57,7 +59,7 @@ def run(folder: str) -> int:
 
 
 def _prepare(folder: str) -> Server:
-    session_id, environ, keep, segment = _read_start()
+    session_id, environ, keep, segment, leave_s = _read_start()
     remember_umask(os.umask(0o077))
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
@@ -67,10 +69,10 @@ def _prepare(folder: str) -> Server:
     _become_subreaper()
     os.makedirs(LOGS, exist_ok=True)
     logs = {name: Log(LOGS, name, keep=keep, segment=segment) for name in wire.STREAMS}
-    return Server(session_id, environ, logs, _listen())
+    return Server(session_id, environ, logs, _listen(), leave_s)
 
 
-def _read_start() -> tuple[str, dict[str, str], int, int]:
+def _read_start() -> tuple[str, dict[str, str], int, int, float | None]:
     start = json.load(sys.stdin.buffer)
     if not isinstance(start, dict):
         raise BootError("the start must be a JSON object")
@@ -82,7 +84,10 @@ def _read_start() -> tuple[str, dict[str, str], int, int]:
     keep, segment = start.get("log_bytes", LOG_BYTES), start.get("segment_bytes", SEGMENT_BYTES)
     if type(keep) is not int or type(segment) is not int or keep < 0 or segment < 1:
         raise BootError("log_bytes and segment_bytes must be whole numbers")
-    return session_id, environ, keep, min(segment, max(1, keep))
+    leave_s = start.get("leave_s")
+    if leave_s is not None and not (isinstance(leave_s, int | float) and 0 <= leave_s <= DAY_S):
+        raise BootError(f"leave_s must be a number of seconds up to {DAY_S}")
+    return session_id, environ, keep, min(segment, max(1, keep)), leave_s
 
 
 def _own(folder: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import wire
+from .people import Kinds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ MAX_QUEUE = 1024 * 1024
 STALL_S = 30.0
 #: For the hello. Whoever connects and says nothing is not one of ours.
 HELLO_S = 10.0
+#: Of what a person is called.
+MAX_PERSON = 64
 #: Chunks for one client before the others get their turn.
 BURST = 8
 
@@ -30,7 +33,10 @@ class Client:
         self.sock = sock
         self.greeted = False
         self.read_only = False
+        self.person: str | None = None  # who types what it sends, None for a program
+        self.kinds = Kinds()  # of that input
         self.view: tuple[int, int] | None = None  # rows and columns of the terminal that shows us
+        self.looks = False  # it shows the output, or did
         self._decoder = wire.Decoder()
         self._queue = bytearray()
         # The next offset to send of each stream, and the run at whose end the reading ends.
@@ -68,6 +74,8 @@ class Client:
         wire.agree(hello)
         self.greeted = True
         self.read_only = hello.get("read_only") is True
+        person = hello.get("person")
+        self.person = person[:MAX_PERSON] if isinstance(person, str) else None
 
     def put(self, frame: bytes, now: float) -> None:
         """Queue an answer or event. Raises `Gone` when too much waits already."""
@@ -79,6 +87,7 @@ class Client:
 
     def attach(self, stream: str, offset: int, run: int) -> None:
         self._cursors[stream] = (offset, run)
+        self.looks = self.looks or stream == "out"
 
     def pump(self, session: Session, now: float) -> None:
         """Send what waits, then output, until the socket is full or all was sent."""

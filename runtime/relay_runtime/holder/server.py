@@ -13,8 +13,11 @@ from . import wire
 from .child import SpawnError, parse_plan, parse_size
 from .client import Client, Gone
 from .ending import parse_bounds
+from .hooks import Hook, Waiting
+from .leaving import Leaving
 from .session import Refusal, Session
 from .sizes import POLICIES, choose
+from .steps import TYPED, parse_steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
 SOCKET = "holder.sock"
 #: A supervisor, its readers, an attached human or two, and hooks of the agent running in parallel.
 MAX_CLIENTS = 64
+#: Of the line that is shown to those who look.
+MAX_TOLD = 1024
+#: A view whose last viewer has gone is asked to end, and after this killed.
+VIEW_TERM_S = 2.0
 #: One line of the hooks log. Hook payloads carry whole tool results.
 MAX_HOOK = 1024 * 1024
 _UCRED = struct.Struct("3i")
@@ -39,11 +46,16 @@ class Server:
         environ: dict[str, str],
         logs: dict[str, Log],
         listener: socket.socket,
+        leave_s: float | None = None,
     ) -> None:
         self._selector = selectors.DefaultSelector()
         self._listener = listener
         self._clients: dict[int, Client] = {}
         self._stoppers: list[tuple[Client, object]] = []
+        self._typists: list[tuple[Client, object]] = []
+        self._hooks = Waiting()
+        self._told: str | None = None
+        self._leaving = Leaving(leave_s, time.monotonic())
         self._stirred = False
         self._quitting = False
         self._fault: str | None = None
@@ -90,9 +102,8 @@ class Server:
 
     def _timeout(self) -> float | None:
         deadlines = [client.deadline for client in self._clients.values()]
-        due = min(
-            (at for at in (*deadlines, self.session.deadline) if at is not None), default=None
-        )
+        deadlines += [self.session.deadline, self._leaving.deadline]
+        due = min((at for at in deadlines if at is not None), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
 
     def _expire(self) -> None:
@@ -101,6 +112,10 @@ class Server:
             if client.deadline is not None and now >= client.deadline:
                 client.say_last("timeout", "no hello came")
                 self._drop(client)
+        if self._leaving.due(now):
+            self._leaving.deadline = None
+            if not self.session.stop((0.0, 0.0, VIEW_TERM_S), now):
+                self._quitting = True
 
     def _on_signal(self, fd: int, mask: int) -> None:
         try:
@@ -157,10 +172,18 @@ class Server:
         if self._clients.pop(client.sock.fileno(), None) is None:
             return
         self._stoppers = [entry for entry in self._stoppers if entry[0] is not client]
+        self._typists = [entry for entry in self._typists if entry[0] is not client]
+        self._hooks.forget(client)
         self._selector.unregister(client.sock)
         client.sock.close()
         if client.view is not None:
             self._fit()
+        if client.looks:
+            self._count_viewers()
+
+    def _count_viewers(self) -> None:
+        looking = sum(client.looks for client in self._clients.values())
+        self._leaving.watched(looking if self.session.child else 0, time.monotonic())
 
     def _put(self, client: Client, frame: bytes) -> None:
         try:
@@ -191,6 +214,9 @@ class Server:
         self._stirred = True
 
     def _announce(self, event: dict[str, object]) -> None:
+        if event["event"] == "typed":
+            self._end_typing()
+            return
         frame = wire.encode_json(wire.EVENT, event)
         for client in list(self._clients.values()):
             if client.greeted:
@@ -199,7 +225,24 @@ class Server:
             stoppers, self._stoppers = self._stoppers, []
             for client, number in stoppers:
                 self._reply(client, number, {"exit": self.session.exit})
+            typists, self._typists = self._typists, []
+            for client, number in typists:
+                self._refuse(client, number, "no_input", "the child has exited")
+            for hook in self._hooks.unlock() + self._hooks.take_all():
+                self._let_go(hook)
+            self._count_viewers()
         self._stir()
+
+    def _end_typing(self) -> None:
+        typists, self._typists = self._typists, []
+        for client, number in typists:
+            self._reply(client, number, {"result": TYPED})
+        for hook in self._hooks.unlock():
+            self._let_go(hook)
+        self._stir()
+
+    def _let_go(self, hook: Hook, answer: str | None = None) -> None:
+        self._reply(hook.client, hook.number, hook.answer | {"answer": answer})
 
     # --- frames ---------------------------------------------------------------------------------
 
@@ -212,6 +255,8 @@ class Server:
             seq, data = wire.decode_input(frame.payload)
             if client.read_only:
                 result, reason = wire.REFUSED, "this connection is read-only"
+            elif client.person is not None and seq == 0:
+                result, reason = self.session.person(client.person, client.kinds, data)
             else:
                 result, reason = self.session.input(seq, data)
             self._put(client, wire.encode_ack(seq, result, reason))
@@ -263,6 +308,7 @@ class Server:
             raise Refusal("no_such_run", "this run is not known here")
         end = self.session.logs[str(stream)].end
         client.attach(str(stream), min(offset, end), run)
+        self._count_viewers()
         return {"run": run, "offset": min(offset, end)}
 
     def _op_query(self, client: Client, request: wire.Json) -> dict[str, object]:
@@ -303,7 +349,8 @@ class Server:
         return self._op_screen(client, request)
 
     def _op_screen(self, client: Client, request: wire.Json) -> dict[str, object]:
-        return {"run": self.session.run, "sizes": self.session.sizes.as_json()}
+        sizes = self.session.sizes.as_json()
+        return {"run": self.session.run, "sizes": sizes, "told": self._told}
 
     def _fit(self) -> None:
         """Give the terminal the size that those who look at it want."""
@@ -325,15 +372,59 @@ class Server:
         self.session.remember(memo)
         return {}
 
-    def _op_hook(self, client: Client, request: wire.Json) -> dict[str, object]:
-        line = request.get("line")
+    def _op_type(self, client: Client, request: wire.Json) -> dict[str, object] | None:
+        seq, hooks, quiet_s = (request.get(name) for name in ("seq", "hooks", "quiet_s"))
+        if type(seq) is not int or type(hooks) is not int or not isinstance(quiet_s, int | float):
+            raise ValueError("type needs seq, hooks (an offset), quiet_s and steps")
+        steps = parse_steps(request.get("steps"))
+        self._typists.append((client, request.get("id")))
+        refused = None
+        try:
+            refused = self.session.begin_typing(seq, steps, hooks, quiet_s)
+        except Refusal:
+            self._typists.pop()
+            raise
+        if refused is None:
+            return None
+        self._typists.pop()
+        return {"result": refused}
+
+    def _op_tell(self, client: Client, request: wire.Json) -> dict[str, object]:
+        text = request.get("text")
+        if text is not None and (not isinstance(text, str) or len(text) > MAX_TOLD):
+            raise ValueError(f"text must be null or a string of at most {MAX_TOLD} characters")
+        if text != self._told:
+            self._told = text
+            self._announce({"event": "told", "text": text})
+        return {}
+
+    def _op_answer(self, client: Client, request: wire.Json) -> dict[str, object]:
+        offset, text = request.get("offset"), request.get("text")
+        if type(offset) is not int or not (text is None or isinstance(text, str)):
+            raise ValueError("answer needs the offset of a hook's line, and a text or null")
+        hook = self._hooks.take(offset)
+        if hook is not None:
+            self._let_go(hook, text)
+        return {"answered": hook is not None}
+
+    def _op_hook(self, client: Client, request: wire.Json) -> dict[str, object] | None:
+        line, wait = request.get("line"), request.get("wait", False)
         if not isinstance(line, str) or "\n" in line or len(line) > MAX_HOOK:
             raise ValueError(f"line must be one line of JSON of at most {MAX_HOOK} characters")
         wire.decode_json(line.encode())
         log = self.session.logs["hooks"]
         offset = log.end
         self.session.append("hooks", line.encode() + b"\n")
-        return {"offset": offset, "logged": log.stopped is None}
+        answer: dict[str, object] = {"offset": offset, "logged": log.stopped is None}
+        hook = Hook(client, request.get("id"), answer, wait == "latest")
+        if wait and self.session.child is not None:
+            for gone in self._hooks.ask(offset, hook):
+                self._let_go(gone)
+            return None
+        if self.session.typing is not None:
+            self._hooks.lock(hook)
+            return None
+        return answer | {"answer": None}
 
     def _op_quit(self, client: Client, request: wire.Json) -> dict[str, object]:
         if self.session.child is not None:

@@ -7,6 +7,7 @@ of the two small records and the exec of a child.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import selectors
 import signal
@@ -17,7 +18,9 @@ import time
 from . import proc, records
 from .child import Child, Plan, SpawnError, overlay, spawn
 from .ending import DRAIN, INTERRUPT, KILL, TERM, Bounds, Ending
+from .people import Kinds, People
 from .sizes import Sizes
+from .steps import CHANGED, DONE_BEFORE, HUMAN, Typing
 from .wire import CHUNK, FULL, MAX_INPUT, NO_INPUT, PROTOCOL, REPEATED, STREAMS, TAKEN
 
 TYPE_CHECKING = False
@@ -71,6 +74,9 @@ class Session:
         self._selector = selector
         self._announce = announce
         self._wake_readers = wake_readers
+        self.typing: Typing | None = None
+        self._people = People()
+        self._kept_back = bytearray()  # what people typed meanwhile
         self._pending = bytearray()
         self._closing = False  # stdin closes when `_pending` is written
         self._eof_sent = False
@@ -95,6 +101,7 @@ class Session:
         self.run += 1
         self.exit = self._status = self._ending = self._wait_until = self._eof_by = None
         self._pending.clear()
+        self._kept_back.clear()
         self._closing = self._eof_sent = self._childless = False
         self.sizes = Sizes()
         if child.pty:
@@ -122,15 +129,73 @@ class Session:
         """(result, reason) for the ACK."""
         if seq and seq <= self.applied:
             return REPEATED, ""
+        problem = self._no_input(len(data))
+        if problem is not None:
+            return problem
+        self.applied = max(self.applied, seq)
+        self._write(data)
+        return TAKEN, ""
+
+    def person(self, who: str, kinds: Kinds, data: bytes) -> tuple[int, str]:
+        """As `input`, of somebody at a terminal: noted, and kept back while a `type` is under way."""
+        problem = self._no_input(len(data))
+        if problem is not None:
+            return problem
+        worth = self._people.typed(who, kinds.feed(data), time.monotonic())
+        for kind in worth:
+            line = {"holder": "input", "client": who, "kind": kind, "at": round(time.time(), 3)}
+            self.append("hooks", json.dumps(line).encode() + b"\n")
+        if self.typing is not None:
+            self._kept_back += data
+        else:
+            self._write(data)
+        return TAKEN, ""
+
+    def begin_typing(
+        self, seq: int, steps: list[tuple[bytes, float]], hooks: int, quiet_s: float
+    ) -> str | None:
+        """Begin to take `steps`, unless something has happened since `hooks`. Why not, else None.
+
+        Raises `Refusal` when there is no input to write to.
+        """
+        now = time.monotonic()
+        if seq <= self.applied:
+            return DONE_BEFORE
+        problem = self._no_input(sum(len(data) for data, _ in steps))
+        if problem is not None:
+            raise Refusal("full" if problem[0] == FULL else "no_input", problem[1])
+        if self.typing is not None or self.logs["hooks"].end > hooks:
+            return CHANGED
+        if not self._people.quiet(quiet_s, now):
+            return HUMAN
+        self.applied = seq
+        self.typing = Typing(steps, now)
+        self._type_on(now)
+        return None
+
+    def _type_on(self, now: float) -> None:
+        typing = self.typing
+        while typing is not None and not typing.done and typing.deadline <= now:
+            self._write(typing.due(now))
+        if typing is not None and typing.done:
+            self.typing = None
+            kept, self._kept_back = self._kept_back, bytearray()
+            self._write(bytes(kept))
+            self._announce({"event": "typed"})
+
+    def _no_input(self, size: int) -> tuple[int, str] | None:
+        """Why nothing can be written now, as an ACK says it."""
         child = self.child
         if child is None or child.stdin < 0 or self._closing or self._status is not None:
             return NO_INPUT, "no child runs" if child is None else "the child's input is closed"
-        if len(self._pending) + len(data) > MAX_INPUT:
-            return FULL, f"the child does not read: {len(self._pending)} bytes wait already"
-        self.applied = max(self.applied, seq)
+        waiting = len(self._pending) + len(self._kept_back)
+        if waiting + size > MAX_INPUT:
+            return FULL, f"the child does not read: {waiting} bytes wait already"
+        return None
+
+    def _write(self, data: bytes) -> None:
         self._pending += data
         self._flush_input()
-        return TAKEN, ""
 
     def close_input(self) -> None:
         child = self.child
@@ -215,7 +280,9 @@ class Session:
         """When `advance` has something to do, if nothing happens before."""
         if self._status is not None:
             return self._wait_until
-        return self._ending.deadline if self._ending else None
+        ending = self._ending.deadline if self._ending else None
+        typing = self.typing.deadline if self.typing else None
+        return min((at for at in (ending, typing) if at is not None), default=None)
 
     def reap(self, now: float) -> None:
         """After SIGCHLD: collect every dead child, ours and the orphans that came to us."""
@@ -240,6 +307,7 @@ class Session:
         if self.child is None:
             return
         if self._status is None:
+            self._type_on(now)
             for step in self._ending.due(now) if self._ending else ():
                 self._begin(step)
             return
@@ -291,7 +359,7 @@ class Session:
             "signal": -code if code < 0 else None,
             "at": self._ended_at,
         }
-        self.child = self._ending = self.ticks = None
+        self.child = self._ending = self.ticks = self.typing = None
         self._pending.clear()
         self.ends[self.run] = {name: log.end for name, log in self.logs.items()}
         if len(self.ends) > MAX_RUNS:
