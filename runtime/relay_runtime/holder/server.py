@@ -239,10 +239,11 @@ class Server:
             self._reply(client, number, {"result": TYPED})
         for hook in self._hooks.unlock():
             self._let_go(hook)
-        self._stir()
+        self._stir()  # whoever typed
 
     def _let_go(self, hook: Hook, answer: str | None = None) -> None:
         self._reply(hook.client, hook.number, hook.answer | {"answer": answer})
+        self._stir()  # it is another client than the one that is served now
 
     # --- frames ---------------------------------------------------------------------------------
 
