@@ -44,7 +44,7 @@ from .protocol import (
     text_at,
 )
 from .reading import is_busy, read_messages, read_record
-from .record import turn_of, unanswered
+from .record import Record, turn_of, unanswered
 from .server import MEMO_PASSWORD, address, did_not_start
 from .stream import Listening, listen
 
@@ -92,6 +92,7 @@ class OpencodeSession(Session):
         self._lost: HarnessGone | None = None
         self._listening: Listening | None = None
         self._draining = False
+        self._new = False  # the conversation is ours since a moment ago: its record is empty
 
     # --- the pump -------------------------------------------------------------------------------
 
@@ -171,7 +172,10 @@ class OpencodeSession(Session):
                 await self._exited.wait()
 
     async def _catch_up(self, api: Api, fold: Fold, listening: Listening) -> None:
-        record = await read_record(api, fold.session, fold.mark)
+        if self._new:
+            self._new, record = False, Record((), busy=False)
+        else:
+            record = await read_record(api, fold.session, fold.mark)
         since = listening.arrived()
         if any(isinstance(said, StatusSeen) and said.session == fold.session for said in since):
             record = replace(record, busy=None)
@@ -243,6 +247,7 @@ class OpencodeSession(Session):
         # With a title of ours OpenCode does not ask the model for one.
         info = await api.create_session(self._spec.name, rules(self._spec.approval))
         self._directory = text_at(info, "directory") or None
+        self._new = True
         return Fold(text_at(info, "id"))
 
     async def _resume(self, api: Api) -> Fold:
