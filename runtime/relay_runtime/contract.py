@@ -279,7 +279,8 @@ class Holder(ABC):
         meanwhile, and lets no hook of the agent go on until it is done. It does not begin when the
         hooks log goes beyond `hooks` (how far the caller has read it) or a person typed within the
         last `quiet_s` seconds; that check and the beginning are one step. Returns when it is done;
-        cancelled, it goes on. All pauses together may last 2 s.
+        cancelled, it goes on. All pauses together may last 2 s. `seq` as in `write`; bytes that are
+        no UTF-8 stand in a text as surrogates (`surrogateescape`).
         Raises `HarnessGone` when there is no child or its input is closed.
         """
 
@@ -432,4 +433,15 @@ class Harness(ABC):
 
     def exit_class(self, exit: ChildExit, last_output: str) -> ExitClass | None:
         """Why the process ended, where its last words say more than its status; else None."""
+        return None
+
+    async def view(self, spec: SessionSpec, holder: Holder) -> StartPlan | None:
+        """What shows a headless session in the harness's own terminal interface, as one more process.
+
+        It must connect to the running process of the session, so that people and messages meet in
+        one conversation, and end when it is told to. `spec.conversation` is set, `holder` is the
+        session's. Called by whoever looks, also while no supervisor runs, and by the supervisor
+        when the process was started again: a plan that differs from before replaces the view.
+        None: the harness has none. Raises `HarnessGone` when its process does not run.
+        """
         return None

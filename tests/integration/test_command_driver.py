@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -19,6 +20,7 @@ from relay_runtime.contract import (
     Handed,
     Json,
     Mode,
+    Receipt,
     SessionSpec,
     StartFailed,
     Unsupported,
@@ -26,6 +28,7 @@ from relay_runtime.contract import (
 )
 from relay_runtime.events import (
     Event,
+    HumanInput,
     HumanTyping,
     Idle,
     Notice,
@@ -37,13 +40,15 @@ from relay_runtime.events import (
     TurnStarted,
 )
 from relay_runtime.framing import Framed, frame
+from relay_runtime.holder import wire
 from relay_runtime.holder_link import connect
 from relay_runtime.testing.conformance import CHECKS, Subject
 from relay_runtime.testing.driver_bench import STOP, DriverBench
 
+from .holders import Raw
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
@@ -395,6 +400,41 @@ async def test_a_persons_draft_defers_messages_and_survives(tmp_path: Path) -> N
         await session.wait_for(Proven)
         await session.wait_for(Idle)
         assert taken(log) == ["half a thought", message(1)]
+
+
+async def test_a_draft_that_no_prompt_shows_defers_messages_until_it_is_sent(
+    tmp_path: Path,
+) -> None:
+    async with bench(
+        "/bin/sh", "-c", "stty -echo; while read -r x; do echo got $x; done"
+    ) as session:
+        await session.create()
+        await session.wait_for(Idle)
+        with Raw(Path(session.session_dir), wire.hello(person="pts/7")) as person:
+            person.send(wire.encode_input(0, b"half a tho"))
+            assert await session.wait_for(HumanInput) == HumanInput("pts/7", "text")
+            assert await session.wait_for(HumanTyping) == HumanTyping(active=True, client="pts/7")
+            write_id = await session.inject(message(1))
+            assert session.receipts[write_id].status is Handed.DEFERRED
+            person.send(wire.encode_input(0, b"ught\r"))
+            await session.wait_for(TurnEnded)
+            await session.wait_for(Idle)
+        assert "got half a thought" in session.tail("out")
+
+
+async def test_nothing_is_written_in_the_moment_after_a_persons_key(tmp_path: Path) -> None:
+    """Also when the key came so late that the driver has not heard of it."""
+    log = tmp_path / "log"
+    async with agent(log) as session:
+        await session.create()
+        await session.wait_for(Idle)
+        with Raw(Path(session.session_dir), wire.hello(person="pts/7")) as person:
+            person.send(wire.encode_input(0, b"\x1b[C"))
+            while person.next().kind != wire.ACK:
+                pass
+            write_id = await session.inject(message(1))
+        assert session.receipts[write_id] == Receipt(Handed.DEFERRED, "a person is typing")
+        assert taken(log) == []
 
 
 async def test_a_draft_that_is_erased_makes_room(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from relay_drivers.command.program import Answer, Enter, Phase, Program
 from relay_runtime.contract import Injection, Json
 from relay_runtime.events import (
     Event,
+    HumanInput,
     HumanTyping,
     Idle,
     Notice,
@@ -244,6 +245,41 @@ def test_a_person_typing_at_the_prompt_is_no_turn_until_enter() -> None:
     assert not driven.program.accepts
     assert driven.says("\r\n") == [HumanTyping(active=False), TurnStarted("1.1")]
     driven.says("file\r\n> ")
+    assert kinds(driven.quiet()) == [Transcript, TurnEnded, Idle]
+
+
+def test_where_no_prompt_shows_it_a_draft_is_what_a_person_typed_and_did_not_send() -> None:
+    driven = Driven(prompt=None)
+    assert driven.quiet() == [SessionReady("c"), Idle()]
+    typed = HumanInput("pts/3", "text")
+    assert driven.program.person(typed) == [typed, HumanTyping(active=True, client="pts/3")]
+    assert driven.program.person(typed) == [typed]
+    driven.restarted()
+    assert driven.quiet() == []
+    assert not driven.program.accepts
+    key, sent = HumanInput("pts/3", "key"), HumanInput("pts/3", "submit")
+    assert driven.program.person(key) == [key]
+    assert driven.quiet() == []
+    assert driven.program.person(sent) == [sent]
+    assert driven.quiet() == [HumanTyping(active=False), Idle()]
+    assert driven.program.accepts
+
+
+def test_a_prompt_that_shows_says_more_than_what_was_typed() -> None:
+    driven = Driven().started()
+    driven.program.person(HumanInput("pts/3", "paste"))
+    assert driven.quiet() == [HumanTyping(active=False), Idle()]
+
+
+def test_keys_of_a_person_while_it_works_or_starts_are_no_draft_of_the_next_prompt() -> None:
+    driven = Driven()
+    typed = HumanInput("pts/3", "text")
+    assert driven.program.person(typed) == [typed]
+    driven.started()
+    driven.types()
+    driven.says(f"{SHOWN}\r\n")
+    assert driven.program.person(typed) == [typed]
+    driven.says("done\r\n> ")
     assert kinds(driven.quiet()) == [Transcript, TurnEnded, Idle]
 
 

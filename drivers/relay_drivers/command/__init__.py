@@ -71,6 +71,7 @@ class CommandHarness(Harness):
         conversation = f"{spec.session_id}.{status.run}"
         program = Program(options, status.run, conversation, before.applied_seq)
         program.offset = before.offsets.get(Stream.OUT, 0)
+        program.hooks = before.offsets.get(Stream.HOOKS, 0)
         await ctx.emit(*_ignored(spec), checkpoint=program.dump())
         return CommandSession(ctx, options, program)
 
@@ -83,9 +84,9 @@ class CommandHarness(Harness):
             program = None
         if program is None or program.run != status.run:
             # The supervisor died before the first commit of this run: read it from the start.
-            before = program.offset if program else 0
+            before = (program.offset, program.hooks) if program else (0, 0)
             program = Program(options, status.run, f"{spec.session_id}.{status.run}", -1)
-            program.offset = before
+            program.offset, program.hooks = before
         program.announce = True
         if program.pending is not None:
             seq = program.writes[program.pending.write_id]

@@ -79,7 +79,7 @@ def parse(given: Mapping[str, Json]) -> Options:
         submit=_text(given, "submit", "\r"),
         paste=_paste(given),
         line_bytes=_bytes(given, "line_bytes", LINE_BYTES),
-        startup=_startup(given.get("startup", [])),
+        startup=dialogs(given.get("startup", []), "startup"),
         encoding=_encoding(_text(given, "encoding", "utf-8")),
     )
 
@@ -142,18 +142,19 @@ def _paste(given: Mapping[str, Json]) -> bool | None:
     return value
 
 
-def _startup(value: Json) -> tuple[Dialog, ...]:
+def dialogs(value: Json, option: str) -> tuple[Dialog, ...]:
+    """Questions and their answers, as a profile writes them. Raises `StartFailed`."""
     if not isinstance(value, list):
-        raise _wrong("startup", "must be a list")
-    dialogs: list[Dialog] = []
+        raise _wrong(option, "must be a list")
+    found: list[Dialog] = []
     for number, item in enumerate(value):
-        name = f"startup.{number}"
+        name = f"{option}.{number}"
         match item:
             case {"expect": str(expect), "answer": str(answer), **rest} if not rest and expect:
-                dialogs.append(Dialog(_compiled(expect, f"{name}.expect"), answer))
+                found.append(Dialog(_compiled(expect, f"{name}.expect"), answer))
             case _:
                 raise _wrong(name, 'must be {"expect": pattern, "answer": text}')
-    return tuple(dialogs)
+    return tuple(found)
 
 
 def _encoding(name: str) -> str:
@@ -172,4 +173,4 @@ def _encoding(name: str) -> str:
     return codec.name
 
 
-__all__ = ["Dialog", "Options", "parse"]
+__all__ = ["Dialog", "Options", "dialogs", "parse"]

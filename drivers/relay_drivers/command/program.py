@@ -15,6 +15,7 @@ from relay_runtime.events import (
     MAX_TEXT,
     Event,
     Evidence,
+    HumanInput,
     HumanTyping,
     Idle,
     Notice,
@@ -109,6 +110,8 @@ class Program:
         self.screen = Screen(40, 120, options.encoding)
         self.phase = Phase.STARTING
         self.offset = 0  #: of the output that was taken in
+        self.hooks = 0  #: of the holder's word about people that was taken in
+        self.drafting = False  #: a person typed something and has not sent it
         self.pending: Pending | None = None
         self.writes: dict[str, int] = {}  #: input number of each write of this run
         self.answered: set[int] = set()
@@ -220,7 +223,8 @@ class Program:
         if self.is_draft and self.pending is not None and self.pending.enters < MAX_ENTERS:
             return [], Enter()
         events = self._overlooked()
-        if self.at_prompt:
+        # Where a prompt is known it shows what stands behind it.
+        if self.at_prompt and not (self.drafting and self.options.prompt is None):
             if self.phase is Phase.TYPING:
                 events.append(HumanTyping(active=False))
             if self.phase is Phase.BUSY:
@@ -230,6 +234,18 @@ class Program:
             self._rest()
         self.announce = False
         return events, None
+
+    def person(self, typed: HumanInput) -> list[Event]:
+        """A person pressed a key, sent a line or pasted."""
+        events: list[Event] = [typed]
+        if typed.kind in ("text", "paste"):
+            self.drafting = True
+            if self.phase is Phase.IDLE:
+                self.phase = Phase.TYPING
+                events.append(HumanTyping(active=True, client=typed.client))
+        elif typed.kind in ("submit", "interrupt"):
+            self.drafting = False
+        return events
 
     def ended(self) -> list[Event]:
         """The program has exited: what it had still said."""
@@ -328,6 +344,7 @@ class Program:
             "conversation": self.conversation,
             "first_seq": self.first_seq,
             "offset": self.offset,
+            "people": [self.hooks, self.drafting],
             "screen": self.screen.dump(),
             "phase": self.phase.value,
             "pending": self.pending.dump() if self.pending else None,
@@ -348,6 +365,7 @@ class Program:
                 "conversation": str(conversation),
                 "first_seq": int(first_seq),
                 "offset": int(offset),
+                "people": [int(hooks), bool(drafting)],
                 "screen": screen,
                 "phase": str(phase),
                 "pending": pending,
@@ -360,6 +378,7 @@ class Program:
             }:
                 program = cls(options, run, conversation, first_seq)
                 program.offset, program.phase = offset, Phase(phase)
+                program.hooks, program.drafting = hooks, drafting
                 program.screen.load(screen)
                 program.pending = Pending.load(pending) if pending is not None else None
                 program.writes = {str(i): seq for i, seq in writes.items() if isinstance(seq, int)}

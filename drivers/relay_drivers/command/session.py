@@ -20,11 +20,13 @@ from relay_runtime.contract import (
     StartFailed,
     StopPlan,
     Stream,
+    Typed,
     Unsupported,
     Verdict,
 )
 from relay_runtime.events import clip
 from relay_runtime.holder_wire import HolderRefused
+from relay_runtime.human_input import human_input
 
 from .keys import Untypable, keys
 from .program import Answer, Enter, Phase, Program
@@ -55,6 +57,11 @@ ECHO_S = 0.15
 ECHO_S_PER_BYTE = 0.5e-6
 #: Output without an event is committed as seen this often, so that a restart reads no more again.
 CHECKPOINT_BYTES = 1024 * 1024
+#: Nothing is written while a person has pressed a key within this time.
+PERSON_S = 1.0
+#: Where no prompt shows whether a person's draft is still there, it counts as given up when nothing
+#: was typed for this long.
+DRAFT_S = 30.0
 INTERRUPT = b"\x03"
 
 
@@ -81,6 +88,7 @@ class CommandSession(Session):
         self._echoed = anyio.Event()  # replaced for each paste
         self._changed = anyio.Event()  # replaced whenever the program's phase may have changed
         self._over = False
+        self._paste_at = program.hooks  # of the hooks log, when the pending input was written
 
     # --- the pump ---------------------------------------------------------------------------------
 
@@ -91,6 +99,7 @@ class CommandSession(Session):
         try:
             async with incoming, chunks, anyio.create_task_group() as tasks:
                 tasks.start_soon(self._read, incoming)
+                tasks.start_soon(self._watch_people)
                 failure = await self._judge(chunks)
                 tasks.cancel_scope.cancel()
         finally:
@@ -104,6 +113,37 @@ class CommandSession(Session):
         async with incoming:
             async for chunk in self._ctx.holder.read(Stream.OUT, self._program.offset):
                 await incoming.send(chunk)
+
+    async def _watch_people(self) -> None:
+        """Who types what kind of input. A draft of which nothing is heard for long is let go."""
+        heard, typed = anyio.create_memory_object_stream[Chunk](MAX_CHUNKS)
+
+        async def read() -> None:
+            async with heard:
+                async for chunk in self._ctx.holder.read(Stream.HOOKS, self._program.hooks):
+                    await heard.send(chunk)
+
+        async with typed, anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            rest = b""
+            while True:
+                with anyio.move_on_after(DRAFT_S if self._program.drafting else None) as waiting:
+                    try:
+                        chunk = await typed.receive()
+                    except anyio.EndOfStream:
+                        return
+                    *lines, rest = (rest + chunk.data).split(b"\n")
+                    await self._people(lines, chunk.offset + len(chunk.data) - len(rest))
+                if waiting.cancelled_caught:
+                    self._program.drafting = False
+                    self._wake()
+
+    async def _people(self, lines: list[bytes], offset: int) -> None:
+        async with self._lock:
+            self._program.hooks = offset
+            typed = [found for line in lines if (found := human_input(line)) is not None]
+            await self._commit(*(event for one in typed for event in self._program.person(one)))
+        self._wake()
 
     async def _judge(self, chunks: MemoryObjectReceiveStream[Chunk]) -> StartFailed | None:
         """Until the end of the output. Returns why the program cannot be used, if so."""
@@ -210,14 +250,21 @@ class CommandSession(Session):
             self._wake()
 
     async def _write(self, injection: Injection, typed: Keys) -> Receipt:
+        self._paste_at = self._program.hooks
+        text = typed.text.decode("utf-8", "surrogateescape")
         try:
-            fresh = await self._ctx.holder.write(typed.text, injection.seq)
+            result = await self._ctx.holder.type(
+                [(text, 0)], injection.seq, hooks=self._paste_at, quiet_s=PERSON_S
+            )
         except HolderRefused as error:
             return await self._not_taken(str(error))
         except HarnessGone:
             if (await self._ctx.holder.status()).applied_seq < injection.seq:
                 return await self._not_taken("the program has ended")
             raise
+        if result in (Typed.CHANGED, Typed.HUMAN):
+            return await self._not_taken("a person is typing")
+        fresh = result is Typed.TYPED
         if self._program.pending is not None:
             self._program.pending.applied = True
         # An input of this number went in before: `quiet` sees whether Enter is still missing.
@@ -241,7 +288,10 @@ class CommandSession(Session):
         without a look at the screen."""
         self._program.entered()
         await self._commit()
-        await self._type(self._options.submit.encode(self._options.encoding))
+        self._restless = True
+        # Not when a person has typed behind our text: what stands there is theirs too.
+        steps = [(self._options.submit, 0)]
+        await self._ctx.holder.type(steps, 0, hooks=self._paste_at, quiet_s=0)
 
     async def _type(self, data: bytes) -> None:
         self._restless = True

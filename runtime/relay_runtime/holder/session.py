@@ -159,7 +159,7 @@ class Session:
         Raises `Refusal` when there is no input to write to.
         """
         now = time.monotonic()
-        if seq <= self.applied:
+        if 0 < seq <= self.applied:
             return DONE_BEFORE
         problem = self._no_input(sum(len(data) for data, _ in steps))
         if problem is not None:
@@ -168,7 +168,7 @@ class Session:
             return CHANGED
         if not self._people.quiet(quiet_s, now):
             return HUMAN
-        self.applied = seq
+        self.applied = max(self.applied, seq)
         self.typing = Typing(steps, now)
         self._type_on(now)
         return None

@@ -44,7 +44,8 @@ def parse_steps(value: object) -> list[tuple[bytes, float]]:
         text, pause = pair
         if not isinstance(text, str) or type(pause) is not int or pause < 0:
             raise ValueError("a step is a text and the pause after it in milliseconds")
-        steps.append((text.encode("utf-8", "replace"), pause / 1000))
+        # Bytes that are no UTF-8 travel in JSON as surrogates.
+        steps.append((text.encode("utf-8", "surrogateescape"), pause / 1000))
     if sum(pause for _, pause in steps) > MAX_TYPING_S:
         raise ValueError(f"the pauses may last {MAX_TYPING_S:g} s together")
     if steps[-1][1]:
