@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 import uuid
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import httpx
+from ptyprocess import PtyProcess
 from websockets.asyncio.client import ClientConnection, unix_connect
 
 from relay_drivers.opencode.config import permissions, rules
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from anyio.abc import Process
 
 END_S = 10.0
+PASTE_S = 0.1  #: between a paste and Enter; in less, Enter may be taken for a part of the paste
+IDLE, BUSY = "\x1b]0;✳".encode(), "\x1b]0;◐".encode()  #: how claude's title begins
 
 
 class Agent(Protocol):
@@ -92,6 +96,49 @@ async def claude(cli: Cli, home: Path, url: str) -> AsyncIterator[Agent]:
         await agent.until(lambda line: line.get("type") == "control_response")
         agent.ready_s = time.perf_counter() - began
         yield agent
+
+
+@dataclass
+class ClaudeTui:
+    """The terminal interface, driven as a person would: a paste, and Enter a moment later."""
+
+    fd: int
+    ready_s: float = 0.0
+    shown: bytearray = field(default_factory=bytearray)
+    began: int = 0
+
+    async def write(self, text: str) -> None:
+        self.began = len(self.shown)
+        os.write(self.fd, b"\x1b[200~" + text.encode() + b"\x1b[201~")
+        await anyio.sleep(PASTE_S)
+        os.write(self.fd, b"\r")
+
+    async def idle(self) -> None:
+        """The title says that it works, and then that it does not."""
+        await self.until(lambda shown: shown.find(IDLE, max(0, shown.find(BUSY))) > 0)
+
+    async def until(self, wanted: Callable[[bytes], bool]) -> None:
+        with anyio.fail_after(END_S):
+            while not wanted(bytes(self.shown[self.began :])):
+                await anyio.wait_readable(self.fd)
+                self.shown += os.read(self.fd, 65_536)
+
+
+@asynccontextmanager
+async def claude_tui(cli: Cli, home: Path, url: str) -> AsyncIterator[Agent]:
+    environ = hermetic_env(cli, home, url)
+    command = [str(cli.path), "--dangerously-skip-permissions"]
+    began = time.perf_counter()
+    process = PtyProcess.spawn(command, cwd=home / "work", env=environ, dimensions=(40, 120))
+    try:
+        agent = ClaudeTui(process.fd)
+        await agent.until(lambda shown: IDLE in shown)
+        agent.ready_s = time.perf_counter() - began
+        yield agent
+    finally:
+        process.kill(signal.SIGTERM)
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(process.wait)
 
 
 @dataclass
@@ -209,4 +256,4 @@ async def _running(
 
 
 Direct = "Callable[[Cli, Path, str], AbstractAsyncContextManager[Agent]]"
-DIRECT = {"claude": claude, "codex": codex, "opencode": opencode}
+DIRECT = {"claude": claude, "claude-tui": claude_tui, "codex": codex, "opencode": opencode}
