@@ -49,7 +49,7 @@ LOG_BYTES = 256 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class HolderNotice:
-    """`code` is log.stopped, log.resumed, record.failed or stop.survivors."""
+    """`code` is log.stopped, log.resumed, log.rolled, record.failed or stop.survivors."""
 
     code: str
     message: str

@@ -18,7 +18,7 @@ from relay_runtime.holder import wire
 from relay_runtime.holder.log import RESUMED, RETRY_S, RING, STOPPED, Log
 from relay_runtime.holder_link import HolderLink, connect
 
-from .holders import SOON, Raw, holder, output, python, shell, until
+from .holders import NOW, SOON, Raw, holder, output, python, shell, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +66,24 @@ async def test_offsets_stay_true_while_segments_come_and_go(tmp_path: Path) -> N
             no_byte_twice_or_missing(found, min(offset, size), size)
         kept = sum(path.stat().st_size for path in segments(folder))
         assert 400_000 < kept <= 600_000 + 200_000
+
+
+async def test_who_wants_to_keep_what_a_log_lets_go_of_is_told_that_it_goes_on_in_a_new_file(
+    tmp_path: Path,
+) -> None:
+    async with holder(tmp_path / "s", log_bytes=600_000, segment_bytes=100_000) as link:
+        await link.start(shell("echo first; read x"))
+        await until(link, b"first")
+        await link.stop(NOW)
+        await link.start(python(COUNT.format(size=250_000)))
+        await link.wait_exit()
+        told = []
+        with anyio.fail_after(SOON):
+            async for notice in link.notices():
+                told.append((notice.code, notice.stream))
+                if len(told) == 2:
+                    break
+        assert told == [("log.rolled", Stream.OUT)] * 2
 
 
 def segments(folder: Path) -> list[Path]:

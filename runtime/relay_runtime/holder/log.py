@@ -98,6 +98,8 @@ class Log:
         self._fd = -1
         self._retry_at = 0.0
         self.end = self._extents.end
+        #: It goes on in a new file, and may have let go of its oldest; for who resets this.
+        self.rolled = False
         #: Why nothing is written at present, else None.
         self.stopped: str | None = None
 
@@ -169,6 +171,7 @@ class Log:
         self._close()
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         self._fd = os.open(self._path(base), flags, 0o600)
+        self.rolled = self._extents.end > 0
         for old in self._extents.begin(base) + self._extents.expire(self._keep):
             try:
                 os.unlink(self._path(old))

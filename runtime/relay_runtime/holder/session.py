@@ -254,6 +254,9 @@ class Session:
             why = f"the {stream} log is not written: {log.stopped}; free some space"
             again = f"the {stream} log is written again"
             self.notice(change, why if log.stopped else again, stream)
+        if log.rolled:
+            log.rolled = False
+            self.notice("log.rolled", f"the {stream} log goes on in a new file", stream)
         self._wake_readers()
 
     def notice(self, code: str, message: str, stream: str | None = None) -> None:
