@@ -87,7 +87,7 @@ async def test_steps_arrive_in_order_and_what_people_type_meanwhile_after_them(
         results: list[Typed] = []
 
         async def type_it() -> None:
-            steps = [("<paste>", 300), ("<enter>", 0)]
+            steps = [("<paste>", 1500), ("<enter>", 0)]
             results.append(await link.type(steps, 3, hooks=0, quiet_s=1.0))
 
         tasks.start_soon(type_it)
@@ -130,7 +130,7 @@ async def test_typing_goes_on_when_the_one_who_asked_is_gone(tmp_path: Path) -> 
         await until(link, b"up")
         with Raw(folder, wire.hello()) as raw:
             request = {"id": 1, "op": "type", "seq": 1, "hooks": 0, "quiet_s": 0}
-            steps = [["<paste>", 200], ["<enter>", 0]]
+            steps = [["<paste>", 1500], ["<enter>", 0]]
             raw.send(wire.encode_json(wire.REQUEST, request | {"steps": steps}))
             await until(link, b"<paste>")
         assert b"<paste><enter>" in await until(link, b"<enter>")
@@ -144,7 +144,7 @@ async def test_a_hook_is_answered_only_when_typing_is_done(tmp_path: Path) -> No
         order: list[str] = []
 
         async def type_it() -> None:
-            await link.type([("<paste>", 400), ("<enter>", 0)], 1, hooks=0, quiet_s=0)
+            await link.type([("<paste>", 1000), ("<enter>", 0)], 1, hooks=0, quiet_s=0)
             order.append("typed")
 
         tasks.start_soon(type_it)
@@ -206,6 +206,21 @@ async def test_who_typed_what_kind_of_input_is_in_the_log_and_never_what(tmp_pat
         assert all(line["holder"] == "input" for line in lines)
         assert all(began - 1 <= float(str(line["at"])) <= time.time() for line in lines)
         assert "secret" not in json.dumps(lines)
+
+
+async def test_who_wants_no_word_of_input_that_was_taken_hears_only_of_what_was_not(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "s"
+    async with holder(folder) as link:
+        await link.start(shell("stty raw -echo; echo up; exec sleep 300", Io.PTY))
+        await until(link, b"up")
+        with Raw(folder, wire.hello(person="pts/9", quiet=True)) as raw:
+            for _ in range(3):
+                raw.send(wire.encode_input(0, b"x" * (wire.MAX_INPUT // 2 + 1)))
+            frame = raw.next()
+            assert frame.kind == wire.ACK
+            assert wire.decode_ack(frame.payload)[1] == wire.FULL
 
 
 async def test_a_hook_program_posts_one_line(tmp_path: Path) -> None:

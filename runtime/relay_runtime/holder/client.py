@@ -35,6 +35,7 @@ class Client:
         self.read_only = False
         self.person: str | None = None  # who types what it sends, None for a program
         self.kinds = Kinds()  # of that input
+        self.quiet = False  # it wants no word of input that was taken
         self.view: tuple[int, int] | None = None  # rows and columns of the terminal that shows us
         self.looks = False  # it shows the output, or did
         self._decoder = wire.Decoder()
@@ -74,6 +75,7 @@ class Client:
         wire.agree(hello)
         self.greeted = True
         self.read_only = hello.get("read_only") is True
+        self.quiet = hello.get("quiet") is True
         person = hello.get("person")
         self.person = person[:MAX_PERSON] if isinstance(person, str) else None
 

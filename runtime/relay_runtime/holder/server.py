@@ -260,7 +260,8 @@ class Server:
                 result, reason = self.session.person(client.person, client.kinds, data)
             else:
                 result, reason = self.session.input(seq, data)
-            self._put(client, wire.encode_ack(seq, result, reason))
+            if not (client.quiet and result == wire.TAKEN):
+                self._put(client, wire.encode_ack(seq, result, reason))
         elif frame.kind == wire.REQUEST:
             self._on_request(client, wire.decode_json(frame.payload))
         else:
