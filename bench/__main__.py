@@ -11,7 +11,7 @@ import platform
 import subprocess
 import sys
 
-NAMES = ("cli", "holder", "screen", "relay", "footprint", "delivery")
+NAMES = ("cli", "holder", "screen", "attach", "tuis", "relay", "footprint", "delivery")
 
 
 def main() -> int:

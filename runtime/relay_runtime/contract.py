@@ -404,6 +404,19 @@ class Probe:
     advice: str | None = None  #: one line: what to do when something is missing
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A conversation in a process that the user has started by hand.
+
+    A session with these `options` and this `cwd` joins it.
+    """
+
+    conversation: str
+    cwd: str
+    title: str  #: what a person recognises it by; empty when nothing was said in it yet
+    options: Mapping[str, Json]
+
+
 class Harness(ABC):
     """A kind of agent runtime. One instance per process, stateless, found by entry point."""
 
@@ -445,3 +458,12 @@ class Harness(ABC):
         None: the harness has none. Raises `HarnessGone` when its process does not run.
         """
         return None
+
+    async def running(self, environ: Mapping[str, str], where: str | None) -> Sequence[Running]:
+        """What the user has started by hand and a session can join, as one more who takes part.
+
+        Such a session never ends the user's process; it ends with it. `where` is the address of
+        that process, None the usual one. Raises `StartFailed` when none is there, `Unsupported`
+        when this harness has no such thing.
+        """
+        raise Unsupported(f"{self.name} sessions cannot be joined; spawn one")

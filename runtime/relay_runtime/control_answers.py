@@ -40,6 +40,7 @@ class Session(TypedDict):
     cwd: str
     model: str | None
     profile: str | None
+    conversation: str | None
     created_at: float
 
 

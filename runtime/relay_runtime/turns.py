@@ -145,7 +145,7 @@ class TurnMachine:
         if self._flight is not None and self._flight.doubted:
             return SessionState.UNSURE
         if self.activity is Activity.STARTING:
-            return SessionState.STARTING
+            return SessionState.WAITING if self.asks else SessionState.STARTING
         if self.holds or self.endpoint is Endpoint.RETRYING:
             return SessionState.HELD
         if self.asks:

@@ -210,21 +210,6 @@ async def test_who_typed_what_kind_of_input_is_in_the_log_and_never_what(tmp_pat
         assert "secret" not in json.dumps(lines)
 
 
-async def test_who_wants_no_word_of_input_that_was_taken_hears_only_of_what_was_not(
-    tmp_path: Path,
-) -> None:
-    folder = tmp_path / "s"
-    async with holder(folder) as link:
-        await link.start(shell("stty raw -echo; echo up; exec sleep 300", Io.PTY))
-        await until(link, b"up")
-        with Raw(folder, wire.hello(person="pts/9", quiet=True)) as raw:
-            for _ in range(3):
-                raw.send(wire.encode_input(0, b"x" * (wire.MAX_INPUT // 2 + 1)))
-            frame = raw.next()
-            assert frame.kind == wire.ACK
-            assert wire.decode_ack(frame.payload)[1] == wire.FULL
-
-
 async def test_a_hook_program_posts_one_line(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     async with holder(folder) as link:

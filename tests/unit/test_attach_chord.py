@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_runtime.attach.chord import BadKeys, Chord, Typed, parse_keys, show_keys
+from relay_runtime.attach.chord import (
+    ESCAPE_S,
+    PASTE_S,
+    BadKeys,
+    Chord,
+    Typed,
+    parse_keys,
+    show_keys,
+)
 
 KEYS = parse_keys("ctrl-\\,ctrl-d")
 BACKSLASH = [b"\x1c", b"\x1b[92;5u", b"\x1b[92;5:1u", b"\x1b[92;69u", b"\x1b[27;5;92~"]
@@ -42,6 +50,17 @@ def test_a_paste_is_text_whatever_it_holds() -> None:
     assert chord.feed(b"\x1c\x04") == Typed(b"", detach=True)
 
 
+def test_a_paste_that_never_ends_is_over_when_nothing_follows() -> None:
+    chord = Chord(KEYS)
+    assert chord.feed(b"\x1b[200~text\x1c\x04") == Typed(b"\x1b[200~text\x1c\x04")
+    assert chord.waits == PASTE_S
+    assert chord.feed(b"more\x1b[201") == Typed(b"more"), "the end may still come"
+    assert chord.waits == PASTE_S
+    assert chord.flush() == b"\x1b[201"
+    assert chord.waits is None
+    assert chord.feed(b"\x1c\x04") == Typed(b"", detach=True)
+
+
 def test_other_keys_that_a_program_asked_for_go_through() -> None:
     keys = b"\x1b[A\x1b[1;5C\x1b[97;5u\x1b[100u\x1b[100;6u\x1b[<0;3;4M\x1bOP\x1b\x1b[Z"
     assert Chord(KEYS).feed(keys) == Typed(keys)
@@ -50,9 +69,9 @@ def test_other_keys_that_a_program_asked_for_go_through() -> None:
 def test_an_escape_waits_for_what_may_follow_and_can_be_given_out() -> None:
     chord = Chord(KEYS)
     assert chord.feed(b"\x1b") == Typed(b"")
-    assert chord.waits
+    assert chord.waits == ESCAPE_S
     assert chord.flush() == b"\x1b"
-    assert not chord.waits
+    assert chord.waits is None
 
 
 @given(st.binary(max_size=80), st.lists(st.integers(1, 5), max_size=40))

@@ -83,11 +83,25 @@ async def begin(peer: Peer, spec: SessionSpec, zone: tzinfo | None) -> Begun:
     # disk cannot be resumed, neither by a new connection nor by a new process.
     await peer.call("thread/name/set", {"threadId": thread.conversation, "name": spec.name})
     if spec.conversation is not None:
-        turns, entries = await history.newest(peer, thread.conversation)
-        record = await history.read_rollout(_rollout(answer))
-        thread.skip(turns, entries, record.total if record else None)
+        await _skip_history(peer, thread, _rollout(answer))
     model = text(answer, "model") or None
     return Begun(thread, _rollout(answer), model, fresh=spec.conversation is None)
+
+
+async def join(peer: Peer, conversation: str, name: str, zone: tzinfo | None) -> Begun:
+    """Take part in a thread of the user's, as it is. Raises `ResumeRefused`."""
+    try:
+        answer = await _resume(peer, conversation, {})
+    except ResumeRefused:
+        # Nothing was said in it, so it is not on disk yet; with a name it is.
+        try:
+            await peer.call("thread/name/set", {"threadId": conversation, "name": name})
+        except CallRefused as error:
+            raise ResumeRefused(f"codex has no thread {conversation} open: {error}") from None
+        answer = await _resume(peer, conversation, {})
+    thread = Thread(conversation, zone)
+    await _skip_history(peer, thread, _rollout(answer))
+    return Begun(thread, _rollout(answer), text(answer, "model") or None, fresh=False)
 
 
 async def rejoin(peer: Peer, thread: Thread) -> str:
@@ -102,6 +116,12 @@ async def _resume(peer: Peer, conversation: str, settings: Obj) -> Obj:
         )
     except CallRefused as error:
         raise ResumeRefused(f"codex does not continue {conversation}: {error}") from None
+
+
+async def _skip_history(peer: Peer, thread: Thread, rollout: str) -> None:
+    turns, entries = await history.newest(peer, thread.conversation)
+    record = await history.read_rollout(rollout)
+    thread.skip(turns, entries, record.total if record else None)
 
 
 def _rollout(answer: Obj) -> str:
@@ -130,4 +150,4 @@ async def _instructions(peer: Peer, spec: SessionSpec) -> str | None:
     return f"{users}\n\n{spec.instructions}" if users else spec.instructions
 
 
-__all__ = ["Begun", "begin", "greet", "rejoin"]
+__all__ = ["Begun", "begin", "greet", "join", "rejoin"]

@@ -80,6 +80,14 @@ def command(program: str, socket: Path, spec: SessionSpec) -> tuple[str, ...]:
     return (program, "app-server", "--listen", f"unix://{socket}", *spec.args, *setting)
 
 
+def view_command(program: str, socket: Path, conversation: str) -> tuple[str, ...]:
+    """The command line of the terminal interface, on the thread of a running app-server.
+
+    It finds the app-server again when that is started anew: the place behind the link stays.
+    """
+    return (program, "resume", conversation, "--remote", f"unix://{os.path.realpath(socket)}")
+
+
 def thread_settings(spec: SessionSpec, instructions: str | None) -> dict[str, Json]:
     """Parameters of `thread/start` and `thread/resume`; what the spec leaves open is the user's."""
     settings: dict[str, Json] = {"cwd": spec.cwd}

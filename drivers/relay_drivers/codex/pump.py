@@ -16,7 +16,7 @@ from relay_runtime.contract import DriverError, HarnessGone, StartFailed, Stream
 from relay_runtime.events import Event, Outcome, Proven, Refused, SessionReady
 
 from . import approvals, checkpoint, history, program
-from .attach import begin, greet, rejoin
+from .attach import Begun, begin, greet, join, rejoin
 from .read import objects, text
 from .rpc import CallRefused, Message, Peer, connect
 from .submissions import Submissions
@@ -51,6 +51,7 @@ class Pump:
         socket: Path,
         zone: tzinfo | None,
         known: tuple[Thread, str] | None,
+        join: str | None,
     ) -> None:
         self.thread: Thread | None = known[0] if known else None
         self.rollout = known[1] if known else ""
@@ -60,6 +61,7 @@ class Pump:
         self._ctx = ctx
         self._socket = socket
         self._zone = zone
+        self._join = join
         self._changed = anyio.Event()  # replaced at every change
         self._queued = Submissions()
 
@@ -108,7 +110,7 @@ class Pump:
         delay = FIRST_RETRY_S
         while not self.exited.is_set():
             try:
-                async with connect(_address(self._socket)) as peer:
+                async with connect(address(self._socket)) as peer:
                     await self._attach(peer)
                     delay = FIRST_RETRY_S
                     await self._read(peer)
@@ -129,7 +131,7 @@ class Pump:
             events: list[Event] = []
             thread, fresh = self.thread, False
             if thread is None:
-                begun = await begin(peer, self._ctx.spec, self._zone)
+                begun = await self._begin(peer)
                 thread, fresh, self.rollout = begun.thread, begun.fresh, begun.rollout
                 events.append(SessionReady(thread.conversation, version, begun.model))
             else:
@@ -144,6 +146,11 @@ class Pump:
             self.thread, self.peer = thread, peer
             await self._commit(peer, thread, [*events, *self._fold(thread, backlog)])
         self._tell()
+
+    async def _begin(self, peer: Peer) -> Begun:
+        if self._join is None:
+            return await begin(peer, self._ctx.spec, self._zone)
+        return await join(peer, self._join, self._ctx.spec.name, self._zone)
 
     async def _missed(self, peer: Peer, thread: Thread) -> list[Event]:
         turns, entries = await history.missed(peer, thread)
@@ -227,9 +234,9 @@ def _ask(message: Message) -> approvals.Ask | None:
     return approvals.ask(message.rpc_id, message.method, message.params)
 
 
-def _address(socket: Path) -> str:
+def address(socket: Path) -> str:
     """Where codex really listens: behind the link, at a path that is never too long to connect."""
     return os.path.realpath(socket)
 
 
-__all__ = ["Pump"]
+__all__ = ["Pump", "address"]

@@ -52,7 +52,8 @@ TURN_START_S: Final = 5.0
 
 
 class CodexSession(Session):
-    """See the module. `known` is what the checkpoint has of the thread, and its rollout's path."""
+    """See the module. `known` is what the checkpoint has of the thread, and its rollout's path;
+    `join` is the thread to take part in, where it is not ours."""
 
     capabilities = CAPABILITIES
 
@@ -62,10 +63,12 @@ class CodexSession(Session):
         socket: Path,
         zone: tzinfo | None,
         known: tuple[Thread, str] | None = None,
+        *,
+        join: str | None = None,
     ) -> None:
         self._ctx = ctx
         self._socket = socket
-        self._pump = Pump(ctx, socket, zone, known)
+        self._pump = Pump(ctx, socket, zone, known, join)
         self._draining = False
 
     async def run(self) -> None:
@@ -122,7 +125,7 @@ class CodexSession(Session):
             evidence = await history.listed(peer, thread.conversation, write_id)
             if evidence is not None:
                 return Settlement(Verdict.PRESENT, evidence)
-        elif (await self._ctx.holder.status()).exit is None:
+        elif not await self._has_ended():
             return Settlement(Verdict.UNKNOWN, reason="codex does not answer now")
         record = await history.read_rollout(self._pump.rollout, write_id)
         if record is None:
@@ -174,6 +177,10 @@ class CodexSession(Session):
         program.forget_socket(self._socket)
 
     # --- inside ----------------------------------------------------------------------------------
+
+    async def _has_ended(self) -> bool:
+        """Codex has: nothing more will come to its record."""
+        return (await self._ctx.holder.status()).exit is not None
 
     async def _as_text(self, peer: Peer, given: str) -> str:
         if not may_mention(given):

@@ -12,6 +12,8 @@ from relay_runtime.contract import (
     Capabilities,
     Context,
     Harness,
+    HarnessGone,
+    Holder,
     Io,
     Mode,
     Probe,
@@ -23,7 +25,7 @@ from relay_runtime.contract import (
 
 from . import probe as probing
 from .config import VARIABLE, overlay
-from .server import MEMO_OFFSET, MEMO_PASSWORD
+from .server import MEMO_OFFSET, MEMO_PASSWORD, address
 from .session import OpencodeSession
 
 if TYPE_CHECKING:
@@ -67,6 +69,18 @@ class OpencodeHarness(Harness):
     async def adopt(self, spec: SessionSpec, ctx: Context) -> OpencodeSession:
         return OpencodeSession(spec, ctx, CAPABILITIES, past=ctx.checkpoint)
 
+    async def view(self, spec: SessionSpec, holder: Holder) -> StartPlan | None:
+        program = probing.find(await holder.environ())
+        if program is None:
+            raise StartFailed(f"opencode is not on PATH; {probing.ADVICE}")
+        status = await holder.status()
+        url = await address(holder) if status.pid is not None else None
+        if url is None:
+            raise HarnessGone("opencode does not run now")
+        argv = (program, "attach", url, "--session", spec.conversation or "")
+        env = _access(status.memo.get(MEMO_PASSWORD, ""))
+        return StartPlan(argv, spec.cwd, Io.PTY, env)
+
     async def probe(self, environ: Mapping[str, str]) -> Probe:
         return await probing.probe(environ)
 
@@ -76,13 +90,20 @@ def _environment(
 ) -> dict[str, str | None]:
     env: dict[str, str | None] = {
         VARIABLE: overlay(spec, environ.get(VARIABLE), instructions),
-        "OPENCODE_SERVER_PASSWORD": password,
-        "OPENCODE_SERVER_USERNAME": None,
-        "OPENCODE_DISABLE_AUTOUPDATE": "1",
+        **_access(password),
     }
     if spec.approval is not None:
         env["OPENCODE_PERMISSION"] = None  # it would win over ours
     return env
+
+
+def _access(password: str) -> dict[str, str | None]:
+    """For the server and for whoever connects to it: never on a command line."""
+    return {
+        "OPENCODE_SERVER_PASSWORD": password,
+        "OPENCODE_SERVER_USERNAME": None,
+        "OPENCODE_DISABLE_AUTOUPDATE": "1",
+    }
 
 
 async def _write_instructions(spec: SessionSpec) -> str | None:

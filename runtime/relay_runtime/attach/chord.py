@@ -8,7 +8,7 @@ stands inside of a paste is text, never a key.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 DEFAULT_KEYS = "ctrl-\\,ctrl-d"
 PASTE_BEGIN, PASTE_END = b"\x1b[200~", b"\x1b[201~"
@@ -20,14 +20,18 @@ _LOCKS = 0b1100_0000
 _CTRL = 4
 #: A longer sequence is no key.
 _LONGEST = 64
+#: How long an Escape may be the beginning of a longer key: terminals send those in one piece.
+ESCAPE_S = 0.025
+#: A paste comes without a pause. One that pauses for so long has lost its end on the way, and must
+#: not keep the keys that detach from being keys.
+PASTE_S = 1.0
 
 
 class BadKeys(ValueError):
     """Raised for a chord that cannot be used; the message says what one looks like."""
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
+class Typed(NamedTuple):
     """What goes to the program, and whether the chord was completed after it."""
 
     data: bytes
@@ -65,9 +69,11 @@ class Chord:
         self._pasting = False
 
     @property
-    def waits(self) -> bool:
-        """Something is held back that `flush` would give out."""
-        return bool(self._rest)
+    def waits(self) -> float | None:
+        """For how many seconds more may follow, until `flush` is called; None: for ever."""
+        if self._pasting:
+            return PASTE_S
+        return ESCAPE_S if self._rest else None
 
     def feed(self, data: bytes) -> Typed:
         """Nothing after a completed chord is given out."""
@@ -86,11 +92,13 @@ class Chord:
         return Typed(bytes(out))
 
     def flush(self) -> bytes:
-        """A sequence that did not go on was a key of its own: Escape."""
+        """Nothing followed: a sequence that did not go on was a key of its own, Escape; a paste that
+        did not go on is over."""
         rest, self._rest = self._rest, b""
         out = bytearray()
         for at in range(len(rest)):
             self._take(rest[at : at + 1], out)
+        self._pasting = False
         return bytes(out)
 
     def _token(self, data: bytes, at: int) -> bytes | None:
@@ -154,4 +162,13 @@ def _is_release(token: bytes) -> bool:
     return len(fields) >= 2 and fields[1].endswith(b":3")
 
 
-__all__ = ["DEFAULT_KEYS", "BadKeys", "Chord", "Typed", "parse_keys", "show_keys"]
+__all__ = [
+    "DEFAULT_KEYS",
+    "ESCAPE_S",
+    "PASTE_S",
+    "BadKeys",
+    "Chord",
+    "Typed",
+    "parse_keys",
+    "show_keys",
+]

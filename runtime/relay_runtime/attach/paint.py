@@ -44,11 +44,22 @@ def part(screen: Screen, rows: int, cols: int) -> bytes:
 
 
 def notice(text: str, rows: int, cols: int) -> bytes:
-    """One line in the last row, until the screen is painted without it.
+    """One line in the last row, until the screen is painted without it; no text: an empty row.
 
     Cursor and pen are where they were. What the program had saved of them itself is lost until then.
     """
-    return b"\x1b7\x1b[%d;1H\x1b[0;7m%s\x1b[K\x1b8" % (rows, f" {text} "[:cols].encode())
+    shown = b"\x1b[7m" + f" {text} "[:cols].encode() if text else b""
+    return b"\x1b7\x1b[%d;1H\x1b[m\x1b[K%s\x1b8" % (rows, shown)
 
 
-__all__ = ["notice", "part", "whole"]
+def title(text: str) -> bytes:
+    """Of the window. Control characters in it would end it and act on the terminal."""
+    return b"\x1b]2;" + "".join(filter(str.isprintable, text)).encode() + b"\x1b\\"
+
+
+def retitles(data: bytes) -> bool:
+    """Whether output may change the title of the window: by a string, or by taking an older one."""
+    return b"\x1b]" in data or b"\x1b[23" in data
+
+
+__all__ = ["notice", "part", "retitles", "title", "whole"]

@@ -13,10 +13,10 @@ import re
 _SCREENS = {b"47", b"1047", b"1049"}
 
 _SWITCH = re.compile(rb"\x1b(?:\[\?(?P<modes>[0-9;]*)(?P<final>[hl])|c)")
-#: The beginning of a sequence, a string or a character at the end of what has come so far.
-_PARTIAL = re.compile(
-    rb"(?:\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*\x1b?|[ -/]*)?"
-    rb"|[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\Z"
+#: The beginning of a sequence or a string, or of a character, at the end of what has come so far.
+_PARTIAL = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*\x1b?|[ -/]*)?\Z")
+_PARTIAL_CHARACTER = re.compile(
+    rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\Z"
 )
 #: A longer beginning is an image or the clipboard on its way, which is not kept from the terminal.
 LONGEST = 4096
@@ -35,11 +35,26 @@ class Switches:
         """What may be shown of `data`, and whether the screen has to be painted anew after it."""
         data = self._rest + data
         self._rest = b""
-        if (cut := _PARTIAL.search(data, max(0, len(data) - LONGEST))) is not None:
-            data, self._rest = data[: cut.start()], data[cut.start() :]
+        if (cut := _unfinished(data)) < len(data):
+            data, self._rest = data[:cut], data[cut:]
         if b"\x1b" not in data:
             return data, False
         return without_switches(data)
+
+
+def _unfinished(data: bytes) -> int:
+    """Where a sequence or a character begins whose end has not come; else the end of `data`."""
+    end = len(data)
+    last = data.rfind(b"\x1b", max(0, end - LONGEST))
+    if last >= 0:
+        # The last one may be the end of a string that began with the one before it.
+        before = data.rfind(b"\x1b", max(0, end - LONGEST), last)
+        if before >= 0 and _PARTIAL.match(data, before):
+            return before
+        if _PARTIAL.match(data, last):
+            return last
+    cut = _PARTIAL_CHARACTER.search(data, max(0, end - 3))
+    return cut.start() if cut is not None else end
 
 
 def without_switches(data: bytes) -> tuple[bytes, bool]:

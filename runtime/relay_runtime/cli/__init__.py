@@ -51,6 +51,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _invoke(arguments: Sequence[str]) -> int:
+    if arguments[:1] == ["attach"]:
+        from .quick import attach
+
+        if attach(arguments[1:]):
+            return Exit.OK
     import typer
     from typer.main import get_command
 

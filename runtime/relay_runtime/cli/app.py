@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 #: Each command: the module it is in, and what `--help` says about it, in one line.
 COMMANDS = {
     "spawn": ("spawn", "Start an agent session."),
+    "adopt": ("adopt", "Join a session that you have started by hand."),
     "ps": ("sessions", "List sessions and what each is doing."),
     "send": ("messages", "Send a message, which goes in at the next turn boundary."),
     "receipts": ("messages", "Show what happened to a message, oldest first."),

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import deque
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -139,6 +140,18 @@ class Conversation:
             self._show(Line(f"! not sent: {failure.message}", "bad"))
 
 
+def recite(name: str) -> None:
+    """What a session does, from the beginning of what is shown until it is over, as plain lines."""
+    past = deque(stream(name, 0, follow=False), PAST_EVENTS)
+    cursor = past[-1]["cursor"] if past else 0
+    for event in chain(past, stream(name, cursor, follow=True)):
+        if (line := read(event["type"], event["data"], name)) is not None:
+            output.say(line.text)
+            sys.stdout.flush()
+        if event["type"] == "session.ended":
+            return
+
+
 def _leaving(keys: tuple[int, ...]) -> KeyBindings:
     """The keys that detach from a terminal leave here too."""
     bindings = KeyBindings()
@@ -150,4 +163,4 @@ def _leaving(keys: tuple[int, ...]) -> KeyBindings:
     return bindings
 
 
-__all__ = ["Conversation"]
+__all__ = ["Conversation", "recite"]

@@ -86,7 +86,7 @@ def spawn(
     starting = output.progress(f"starting {name or settings.harness}", shown=wait and not json)
     with starting, supervisor(start=True) as control:
         session = control.spawn(request, wait_s)
-    _report(session, wait_s, json)
+    report(session, wait_s, json)
 
 
 def _request(
@@ -124,7 +124,8 @@ def _request(
     }
 
 
-def _report(session: Session, wait_s: float, json: bool) -> None:
+def report(session: Session, wait_s: float, json: bool) -> None:
+    """A session that was just started, as far as it has come. Raises `Failure` if not far enough."""
     if json:
         output.say_json(session)
     else:
@@ -155,4 +156,4 @@ def _profile_errors() -> Iterator[None]:
         fail(Exit.USAGE, str(error))
 
 
-__all__ = ["spawn"]
+__all__ = ["READY_S", "report", "spawn"]

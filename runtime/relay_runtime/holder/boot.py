@@ -33,6 +33,9 @@ LOGS = "log"
 #: Kept of each log by default, and the size of one of its segments.
 LOG_BYTES = 256 * 1024 * 1024
 SEGMENT_BYTES = 8 * 1024 * 1024
+#: At least this many at a time: what a log lets go of is then a small part of it, and was there for a
+#: while after readers were told that it rolls.
+SEGMENTS = 4
 #: The longest that a view may stay without anybody who looks at it.
 DAY_S = 86_400
 #: Connections that may wait to be accepted: all there may be (`server.MAX_CLIENTS`) at once.
@@ -87,7 +90,7 @@ def _read_start() -> tuple[str, dict[str, str], int, int, float | None]:
     leave_s = start.get("leave_s")
     if leave_s is not None and not (isinstance(leave_s, int | float) and 0 <= leave_s <= DAY_S):
         raise BootError(f"leave_s must be a number of seconds up to {DAY_S}")
-    return session_id, environ, keep, min(segment, max(1, keep)), leave_s
+    return session_id, environ, keep, min(segment, max(1, keep // SEGMENTS)), leave_s
 
 
 def _own(folder: str) -> None:

@@ -14,6 +14,8 @@ PASTE = "paste"
 
 #: One line of the log for one kind of input of one person, while it goes on.
 EVERY_S = 1.0
+#: Told by a terminal, and by each for itself: nobody else's word stands for it.
+FOCUS = (b"\x1b[I", b"\x1b[O")
 #: Of a sequence; a longer one is not a key.
 _LONGEST = 256
 
@@ -42,6 +44,11 @@ class Kinds:
             self._add(INTERRUPT)
             self._state = self._ground
         return self._kinds
+
+    @property
+    def whole(self) -> bool:
+        """Nothing is left unfinished."""
+        return self._state == self._ground
 
     def _add(self, kind: str) -> None:
         if not self._kinds or self._kinds[-1] != kind:

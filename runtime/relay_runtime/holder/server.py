@@ -80,7 +80,8 @@ class Server:
             self._expire()
             if self._stirred:
                 self._stirred = False
-                for client in list(self._clients.values()):
+                # Who looks at it comes first: a person waits for the echo of a key.
+                for client in sorted(self._clients.values(), key=lambda c: c.view is None):
                     self._pump(client)
         os.unlink(SOCKET)
         for client in list(self._clients.values()):
@@ -257,7 +258,8 @@ class Server:
             if client.read_only:
                 result, reason = wire.REFUSED, "this connection is read-only"
             elif client.person is not None and seq == 0:
-                result, reason = self.session.person(client.person, client.kinds, data)
+                mute = not self._answers(client)
+                result, reason = self.session.person(client.person, client.kinds, data, mute=mute)
             else:
                 result, reason = self.session.input(seq, data)
             if not (client.quiet and result == wire.TAKEN):
@@ -266,6 +268,15 @@ class Server:
             self._on_request(client, wire.decode_json(frame.payload))
         else:
             raise wire.WireError(f"a client does not send frames of type {frame.kind}")
+
+    def _answers(self, client: Client) -> bool:
+        """Whether it is this one's terminal that answers the program: the newest of the right size.
+
+        Every terminal that shows the output is asked, and one answer is what the program expects.
+        """
+        people = [c for c in self._clients.values() if c.person is not None and not c.read_only]
+        fitting = [c for c in people if c.view == self.session.sizes.now]
+        return client is (fitting or people)[-1]
 
     def _on_request(self, client: Client, request: wire.Json) -> None:
         number, op = request.get("id"), request.get("op")

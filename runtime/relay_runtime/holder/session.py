@@ -18,7 +18,7 @@ import time
 from . import proc, records
 from .child import Child, Plan, SpawnError, overlay, spawn
 from .ending import DRAIN, INTERRUPT, KILL, TERM, Bounds, Ending
-from .people import Kinds, People
+from .people import FOCUS, Kinds, People
 from .sizes import Sizes
 from .steps import CHANGED, DONE_BEFORE, HUMAN, Typing
 from .wire import CHUNK, FULL, MAX_INPUT, NO_INPUT, PROTOCOL, REPEATED, STREAMS, TAKEN
@@ -136,12 +136,18 @@ class Session:
         self._write(data)
         return TAKEN, ""
 
-    def person(self, who: str, kinds: Kinds, data: bytes) -> tuple[int, str]:
-        """As `input`, of somebody at a terminal: noted, and kept back while a `type` is under way."""
+    def person(self, who: str, kinds: Kinds, data: bytes, *, mute: bool) -> tuple[int, str]:
+        """As `input`, of somebody at a terminal: noted, and kept back while a `type` is under way.
+
+        `mute`: answers of that terminal are left out.
+        """
         problem = self._no_input(len(data))
         if problem is not None:
             return problem
-        worth = self._people.typed(who, kinds.feed(data), time.monotonic())
+        found = kinds.feed(data)
+        if mute and not found and kinds.whole and data not in FOCUS:
+            return TAKEN, ""
+        worth = self._people.typed(who, found, time.monotonic())
         for kind in worth:
             line = {"holder": "input", "client": who, "kind": kind, "at": round(time.time(), 3)}
             self.append("hooks", json.dumps(line).encode() + b"\n")

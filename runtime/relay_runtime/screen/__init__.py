@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import LARGEST_SIDE, Cursor, Screen
+from .base import LARGEST_SIDE, Cursor, Saved, Screen
 
 
 def exact() -> bool:
@@ -27,4 +27,21 @@ def new_screen(rows: int, cols: int) -> Screen:
     return PlainScreen(rows, cols)
 
 
-__all__ = ["LARGEST_SIDE", "Cursor", "Screen", "exact", "new_screen"]
+def restored(saved: Saved) -> Screen:
+    """A screen as it was when it was saved.
+
+    Where another emulator saved it, what had scrolled away is not in it any more.
+    """
+    if exact():
+        from .ghostty import GhosttyScreen
+
+        try:
+            return GhosttyScreen.restored(saved)
+        except ValueError:
+            pass
+    screen = new_screen(saved.rows, saved.cols)
+    screen.feed(saved.painting)
+    return screen
+
+
+__all__ = ["LARGEST_SIDE", "Cursor", "Saved", "Screen", "exact", "new_screen", "restored"]

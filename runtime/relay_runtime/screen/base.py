@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -15,13 +14,43 @@ if TYPE_CHECKING:
 LARGEST_SIDE = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(NamedTuple):
     """Where the next character goes, counted from 0 at the top left."""
 
     row: int
     col: int
     visible: bool
+
+
+#: A number of the palette, red green blue, or None for the terminal's own.
+Color = int | tuple[int, int, int] | None
+
+
+class Cell(NamedTuple):
+    """A character and how it looks. A wide one is a cell of width 2; the next is beside it."""
+
+    text: str = " "  #: with what combines with it
+    width: int = 1
+    color: Color = None
+    background: Color = None
+    bold: bool = False
+    faint: bool = False
+    italic: bool = False
+    underline: bool = False
+    inverse: bool = False
+    invisible: bool = False
+    strikethrough: bool = False
+
+
+class Saved(NamedTuple):
+    """A screen as bytes. `state` is all of it, with what has scrolled away, but only for that very
+    `emulator`; empty when there is none. `painting` is what `Screen.snapshot` gives."""
+
+    rows: int
+    cols: int
+    emulator: str
+    state: bytes
+    painting: bytes
 
 
 class Screen(ABC):
@@ -76,12 +105,20 @@ class Screen(ABC):
         """
 
     @abstractmethod
+    def save(self) -> Saved:
+        """For `restored`, which makes a screen in the same state of it, also in another process."""
+
+    @abstractmethod
     def text(self) -> list[str]:
         """One string a row, without blanks at their ends."""
 
     @abstractmethod
     def ansi(self) -> list[str]:
         """One string a row with its colours and attributes, to be printed line by line."""
+
+    @abstractmethod
+    def cells(self) -> list[list[Cell]]:
+        """Each row from left to right; what is missing at its end is blank."""
 
     @abstractmethod
     def close(self) -> None: ...

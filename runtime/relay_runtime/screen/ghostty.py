@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from . import rendering, snapshot
-from .base import Cursor, Screen, check_size
+from . import abi, grid, rendering, snapshot
+from .base import Cell, Cursor, Saved, Screen, check_size
 from .snapshot import Painting
 from .terminal import Terminal
 
@@ -19,6 +19,8 @@ _LEAVE_ALTERNATE = b"\x1b[?1049l\x1b[?1047l\x1b[?47l"
 _RESTORE_CURSOR = b"\x1b8"
 #: Ends an unfinished sequence, so that what follows is no part of it.
 _CANCEL = b"\x18"
+#: Whose state it is that `save` gives: another version may have another one.
+EMULATOR = f"pyghostty {abi.VERSION}"
 
 
 class GhosttyScreen(Screen):
@@ -71,6 +73,9 @@ class GhosttyScreen(Screen):
     def ansi(self) -> list[str]:
         return rendering.rows(self._terminal, self._terminal.cells())
 
+    def cells(self) -> list[list[Cell]]:
+        return grid.rows(self._terminal, self._terminal.cells())
+
     def snapshot(self) -> bytes:
         terminal = self._terminal
         hidden = saved = None
@@ -86,6 +91,22 @@ class GhosttyScreen(Screen):
                 copy.close()
         unfinished = terminal.unfinished() or b""
         return snapshot.compose(_painting(terminal), saved, hidden, self.title, unfinished)
+
+    def save(self) -> Saved:
+        # A terminal that is decoded inside a sequence cannot tell what of it has come: the painting can.
+        inside = self._terminal.unfinished() != b""
+        state = b"" if inside else self._terminal.encoded() or b""
+        return Saved(*self._size, EMULATOR if state else "", state, self.snapshot())
+
+    @classmethod
+    def restored(cls, saved: Saved) -> GhosttyScreen:
+        """Raises ValueError when this emulator does not know the state."""
+        if saved.emulator != EMULATOR:
+            raise ValueError(f"the state is of {saved.emulator or 'no emulator'}")
+        screen = cls.__new__(cls)
+        screen._terminal = Terminal.decoded(saved.state)
+        screen._size = screen._terminal.size()
+        return screen
 
     def close(self) -> None:
         self._terminal.close()

@@ -7,7 +7,7 @@ import itertools
 import re
 
 from ..visible_text import VisibleText
-from .base import Cursor, Screen, check_size
+from .base import Cell, Cursor, Saved, Screen, check_size
 
 #: Of printed text, which is more than a screen shows.
 KEPT_CHARACTERS = 1 << 16
@@ -73,12 +73,18 @@ class PlainScreen(Screen):
         title = f"\x1b]2;{self._title}\x1b\\" if self._title else ""
         return f"{''.join(parts)}\x1b[2J\x1b[H{title}".encode()
 
+    def save(self) -> Saved:
+        return Saved(*self._size, "", b"", self.snapshot())
+
     def text(self) -> list[str]:
         lines = [line.rstrip(" ") for line in self._lines()]
         return lines + [""] * (self.rows - len(lines))
 
     def ansi(self) -> list[str]:
         return self.text()
+
+    def cells(self) -> list[list[Cell]]:
+        return [[Cell(character) for character in line] for line in self.text()]
 
     def close(self) -> None:
         self._printed = ""

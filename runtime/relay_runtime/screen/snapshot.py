@@ -8,7 +8,7 @@ the place where it does no harm.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import abi
 
@@ -38,8 +38,7 @@ _SHAPES = {abi.SHAPE_UNDERLINE: _STEADY_UNDERLINE, abi.SHAPE_BAR: _STEADY_BAR}
 _BLINKS = b"\x1b[?12h"
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """All of a terminal but its text."""
 
     modes: tuple[bytes, ...]  #: that are not as after a reset, each as the sequence that sets it
@@ -99,8 +98,7 @@ def read(whole: bytes, text: bytes, cols: int) -> State:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Painting:
+class Painting(NamedTuple):
     """A screen: its text with styles, from the top left on, and its state."""
 
     text: str

@@ -15,19 +15,16 @@ from ctypes import (
     c_void_p,
     sizeof,
 )
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import abi
-from .base import LARGEST_SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: Lines kept above the screen: what one that grows to the largest size shows again.
-SCROLLBACK_LINES = LARGEST_SIDE
-#: The same bound for lines of the largest width, 8 bytes a cell.
-SCROLLBACK_BYTES = 8 * LARGEST_SIDE * SCROLLBACK_LINES
+#: Kept above the screen, 8 bytes a cell: what one that is made higher shows again, some 1000 lines of
+#: 240 columns. Not a number of lines: the library then takes seven times as long for each new one.
+SCROLLBACK_BYTES = 2 * 1024 * 1024
 #: Of an unfinished sequence: longer than the titles, links and clipboards that terminals take. After
 #: a snapshot inside a still longer one, its rest would show as text.
 UNFINISHED_BYTES = 1 << 20
@@ -39,16 +36,14 @@ IMAGE_BYTES = 0
 _CELL_WIDTH, _CELL_HEIGHT = 8, 16
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """The cells of a row in the library's own form, 8 bytes each. An empty cell is 0."""
 
     wraps: bool  #: it goes on in the next row
     cells: memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """A cell. One without text can have a background of its own; all else is in its style."""
 
     codepoint: int  #: 0: no text
@@ -58,8 +53,7 @@ class Look:
     background: abi.StyleColor
 
 
-@dataclass(frozen=True, slots=True)
-class Cells:
+class Cells(NamedTuple):
     """Every cell of the screen, and the shape of its cursor: one of abi.SHAPE_…"""
 
     rows: tuple[Row, ...]
@@ -74,9 +68,11 @@ class Terminal:
     def __init__(self, rows: int, cols: int) -> None:
         self._own(c_void_p())
         _check(self._lib.ghostty_terminal_new(None, byref(self._owned), cols, rows))
+        self._limit()
+
+    def _limit(self) -> None:
         for option, value in (
             (abi.OPT_SCROLLBACK_MAX_BYTES, SCROLLBACK_BYTES),
-            (abi.OPT_SCROLLBACK_MAX_LINES, SCROLLBACK_LINES),
             (abi.OPT_CONTINUATION_MAX_BYTES, UNFINISHED_BYTES),
             (abi.OPT_APC_MAX_BYTES, APC_BYTES),
             (abi.OPT_KITTY_IMAGE_STORAGE_LIMIT, IMAGE_BYTES),
@@ -176,19 +172,29 @@ class Terminal:
 
     def copy(self) -> Terminal | None:
         """A second terminal in the same state. None: inside a sequence too long to keep."""
-        data = self._bytes(self._lib.ghostty_snapshot_encode_buf, self._handle)
-        if data is None:
-            return None
+        data = self.encoded()
+        return None if data is None else self.decoded(data)
+
+    def encoded(self) -> bytes | None:
+        """Its state, for `decoded` of the same version. None: inside a sequence too long to keep."""
+        return self._bytes(self._lib.ghostty_snapshot_encode_buf, self._handle)
+
+    @classmethod
+    def decoded(cls, data: bytes) -> Terminal:
+        """A terminal in that state. Raises ValueError when it is none."""
+        copy = cls.__new__(cls)
+        copy._own(c_void_p())
         source = (c_uint8 * len(data)).from_buffer_copy(data)
-        decoder, handle = c_void_p(), c_void_p()
-        new = self._lib.ghostty_snapshot_decoder_new_buf
+        decoder = c_void_p()
+        new = copy._lib.ghostty_snapshot_decoder_new_buf
         _check(new(None, byref(decoder), source, len(data)))
         try:
-            _check(self._lib.ghostty_snapshot_decoder_decode(decoder, byref(handle)))
+            result = copy._lib.ghostty_snapshot_decoder_decode(decoder, byref(copy._owned))
         finally:
-            self._lib.ghostty_snapshot_decoder_free(decoder)
-        copy = Terminal.__new__(Terminal)
-        copy._own(handle)
+            copy._lib.ghostty_snapshot_decoder_free(decoder)
+        if result != abi.SUCCESS:
+            raise ValueError("these bytes are no terminal's state")
+        copy._limit()
         return copy
 
     def cells(self) -> Cells:

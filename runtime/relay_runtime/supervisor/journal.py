@@ -1,4 +1,4 @@
-"""The supervisor's durable memory, and the only SQL of the runtime.
+"""The supervisor's durable memory, and with `lookup` the only SQL of the runtime.
 
 Sessions, the deliveries they have taken charge of, intents to write, receipts on their way to the
 relay, and events. Everything one step of a session changes goes in as one `Step`: one transaction,
@@ -323,29 +323,17 @@ class Journal:
         return int(row[0])
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A session that is not over, as somebody sees it who has no supervisor to ask."""
-
-    session_id: str
-    name: str
-    mode: str
-
-
-def find_session(path: Path, key: str) -> Found | None:
-    """The session with this name, id or agent's id. Works while no supervisor runs.
+def read_session(path: Path, session_id: str) -> SessionRow | None:
+    """A session as it was left in the journal, for who has no supervisor to ask.
 
     Raises `sqlite3.Error` when the journal cannot be read.
     """
-    if not path.exists():
-        return None
     with closing(connect_readonly(path)) as db:
         row = db.execute(
-            "SELECT session_id, name, json_extract(record, '$.spec.mode') FROM sessions"
-            " WHERE ended = 0 AND ? IN (name, session_id, agent_id) ORDER BY rowid DESC",
-            (key,),
+            "SELECT record, live, checkpoint, state, since FROM sessions WHERE session_id = ?",
+            (session_id,),
         ).fetchone()
-    return Found(*row) if row else None
+    return _session_row(row) if row else None
 
 
 def _session_row(row: tuple[str, str, str | None, str, float]) -> SessionRow:

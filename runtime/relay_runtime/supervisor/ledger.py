@@ -160,6 +160,11 @@ class Ledger:
         return self._machine.queued
 
     @property
+    def waiting(self) -> int:
+        """Deliveries that are not on their way into the agent yet."""
+        return self.queued - (len(self._open.deliveries) if self._open is not None else 0)
+
+    @property
     def deadline(self) -> float | None:
         return self._machine.deadline
 

@@ -22,16 +22,20 @@ from ..contract import (
     Context,
     DriverError,
     HarnessGone,
+    Mode,
     ResumeRefused,
     StartFailed,
     StopPlan,
     Stream,
 )
-from ..events import Ended, ExitClass, Exited, Notice, SessionReady
+from ..events import Ended, ExitClass, Exited, Notice, PermissionRequested, SessionReady
 from ..holder_link import connect, launch
 from ..processes import reap_orphans
 from ..restart import HoldFor, Restart, Stop, decide
-from ..turn_types import Closed, Held, Hold, Restarting
+from ..turn_types import Closed, Held, Hold, Restarting, SessionState
+from ..views import end_view, refresh
+from . import onlookers
+from .attendance import attend
 from .effects import SETTLE_S
 
 if TYPE_CHECKING:
@@ -76,6 +80,7 @@ class _Context(Context):
         await self._life.ledger.observe(events, checkpoint)
         if any(isinstance(event, SessionReady) for event in events):
             self._life.ready.set()
+        if any(isinstance(event, SessionReady | PermissionRequested) for event in events):
             self._life.started.set()
 
 
@@ -97,7 +102,7 @@ class Life:
         self.pid: int | None = None
         self.holder_pid: int | None = None
         self.ready = anyio.Event()
-        self.started = anyio.Event()  # ready for the first time, or over before
+        self.started = anyio.Event()  # ready for the first time, waits for a person, or is over
         self.ended = anyio.Event()
         self._harness = harness
         self._folder = folder
@@ -149,6 +154,10 @@ class Life:
     @property
     def _session_id(self) -> str:
         return self.ledger.record.spec.session_id
+
+    @property
+    def _has_terminal(self) -> bool:
+        return self.ledger.record.spec.mode is Mode.PTY
 
     @asynccontextmanager
     async def _open_holder(self) -> AsyncIterator[HolderLink]:
@@ -227,6 +236,11 @@ class Life:
             tasks.start_soon(self._watch_start, tasks.cancel_scope)
             tasks.start_soon(self._offer_task)
             tasks.start_soon(self._pass_on_notices, holder)
+            tasks.start_soon(self._refresh_view, holder)
+            if self._has_terminal:
+                tasks.start_soon(onlookers.tell, self.ledger, holder)
+            else:
+                tasks.start_soon(attend, self._folder, self.ledger, holder)
             if self._stop is not None:
                 tasks.start_soon(self._end_agent, session, self._stop)
             try:
@@ -241,14 +255,23 @@ class Life:
             raise StartFailed(f"not ready within {limit:g} s; `relay-runtime logs` may say why")
 
     async def _watch_start(self, pump: anyio.CancelScope) -> None:
-        with anyio.move_on_after(self.ledger.record.limits.start_s):
-            await self.ready.wait()
-            return
+        waits = True
+        while waits:
+            with anyio.move_on_after(self.ledger.record.limits.start_s):
+                await self.ready.wait()
+                return
+            # What it asks before it starts is for a person, who may take their time.
+            waits = self.ledger.state is SessionState.WAITING
         self._late = True
         pump.cancel()
 
     async def _pass_on_notices(self, holder: HolderLink) -> None:
         async for told in holder.notices():
+            if told.code == onlookers.LOG_ROLLED:
+                if self._has_terminal and told.stream is Stream.OUT:
+                    log_bytes = self.ledger.record.limits.log_bytes
+                    await onlookers.keep_screen(self._folder, log_bytes, holder)
+                continue
             await self.ledger.observe([Notice(told.code, told.message)])
 
     async def _offer_task(self) -> None:
@@ -257,6 +280,16 @@ class Life:
         if task is not None:
             await self.ready.wait()
             await self.ledger.offer_task(task)
+
+    async def _refresh_view(self, holder: HolderLink) -> None:
+        """Those who look at the agent see the one that runs now."""
+        await self.ready.wait()
+        record, live = self.ledger.record, self.ledger.live
+        spec = replace(record.spec, conversation=live.conversation)
+        try:
+            await refresh(self._harness, spec, holder)
+        except DriverError as error:
+            _log.warning("the view of %s: %s", spec.name, error, extra={"action": "view"})
 
     async def _end_agent(self, session: Session, stop: StopPlan) -> None:
         if stop.drain_s > 0:
@@ -332,6 +365,7 @@ class Life:
         """Settle what is in doubt, fail what waits: after this the session has nothing open."""
         live = replace(self.ledger.live, ended=True, reason=self._stop_reason, retry_at=None)
         await self.ledger.control(Closed(self._stop_reason), live=live)
+        await end_view(self._folder)
         with anyio.move_on_after(SETTLE_S):
             while self.ledger.queued:
                 await self.ledger.changed.wait()

@@ -84,7 +84,7 @@ class ManagedSession:
 
     @property
     def started(self) -> anyio.Event:
-        """Set when it is ready for the first time, or has ended before."""
+        """Set when it is ready for the first time, asks a person for something, or has ended."""
         return self._life.started
 
     def info(self) -> SessionInfo:

@@ -51,11 +51,12 @@ PINS = (
 
 @dataclass(frozen=True, slots=True)
 class Cli:
-    """An installed CLI. `path` is the native program, not a launcher."""
+    """An installed CLI. `path` is the native program, not a launcher; `mode` is how it is run."""
 
     name: CliName
     version: str
     path: Path
+    mode: Literal["headless", "pty"] = "headless"
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:

@@ -19,10 +19,11 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import anyio
+import anyio.abc
 import httpx
 import pexpect
 
@@ -178,6 +179,19 @@ class Fleet:
             cwd=self.home.parent,
             check=False,
         )
+
+    @asynccontextmanager
+    async def process(self, *arguments: str) -> AsyncGenerator[anyio.abc.Process]:
+        """`relay-runtime` with `arguments` while it runs, its output in a pipe; killed at the end."""
+        command = [sys.executable, "-P", "-c", _COMMAND, *arguments]
+        async with await anyio.open_process(
+            command, stdin=subprocess.DEVNULL, env=self._environ, cwd=self.home.parent
+        ) as process:
+            try:
+                yield process
+            finally:
+                with suppress(ProcessLookupError):
+                    process.kill()
 
     def terminal(self, *arguments: str) -> pexpect.spawn[str]:
         """`relay-runtime` with `arguments` in a terminal of 40 by 120. The caller closes it."""
