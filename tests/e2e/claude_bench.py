@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from relay_drivers.claude import harness
-from relay_runtime.contract import Approval, Entry
+from relay_runtime.contract import Approval, Entry, Mode
 from relay_runtime.events import Idle
 from relay_runtime.testing.driver_bench import DriverBench
 
@@ -28,7 +28,7 @@ def claude(
     """A bench that starts the real program; nothing asks for permission unless wanted."""
 
     def spec(default: SessionSpec) -> SessionSpec:
-        return replace(default, approval=approval, args=args, model=model)
+        return replace(default, mode=Mode.HEADLESS, approval=approval, args=args, model=model)
 
     return DriverBench(harness, environ, spec)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,15 +29,42 @@ async def model_server(anyio_backend: str) -> AsyncIterator[ModelServer]:
 # CLI's older version has nothing of its own to show.
 
 
-@pytest.fixture(params=PINS, ids=lambda pin: pin.folder)
+# `claude-tui` is claude in its terminal interface, which is not what the others test.
+
+
+@pytest.fixture(
+    params=[*PINS, *(f"claude-tui {pin.version}" for pin in pins_of("claude"))],
+    ids=lambda pin: pin.replace(" ", "-") if isinstance(pin, str) else pin.folder,
+)
 def any_cli(request: pytest.FixtureRequest) -> Cli:
-    pin: Pin = request.param
+    pin: Pin | str = request.param
+    if isinstance(pin, str):
+        return _terminal(pin.partition(" ")[2])
     return _installed(pin.cli, pin.version)
 
 
-@pytest.fixture(params=["claude", "codex", "opencode"])
+@pytest.fixture(params=["claude", "claude-tui", "codex", "opencode"])
 def newest_cli(request: pytest.FixtureRequest) -> Cli:
+    return _terminal() if request.param == "claude-tui" else _installed(request.param)
+
+
+@pytest.fixture(params=["claude", "codex", "opencode"])
+def headless_cli(request: pytest.FixtureRequest) -> Cli:
     return _installed(request.param)
+
+
+@pytest.fixture(params=[pin.version for pin in pins_of("claude")])
+def tui_cli(request: pytest.FixtureRequest) -> Cli:
+    return _terminal(request.param)
+
+
+@pytest.fixture
+def newest_tui() -> Cli:
+    return _terminal()
+
+
+def _terminal(version: str | None = None) -> Cli:
+    return replace(_installed("claude", version), mode="pty")
 
 
 @pytest.fixture

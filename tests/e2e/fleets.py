@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 #: What proves a message that each CLI took at a boundary. The older claude announces nothing: its
 #: record or its replay has it first.
 EVIDENCE = {
-    ("claude", "2.1.330"): {"claude.command_lifecycle"},
-    ("claude", "2.1.197"): {"claude.transcript", "claude.replay"},
-    ("codex", "0.169.0"): {"codex.user_message"},
-    ("opencode", "1.18.33"): {"opencode.message"},
+    ("claude", "2.1.330", "headless"): {"claude.command_lifecycle"},
+    ("claude", "2.1.197", "headless"): {"claude.transcript", "claude.replay"},
+    ("claude", "2.1.330", "pty"): {"claude.transcript"},
+    ("claude", "2.1.197", "pty"): {"claude.transcript"},
+    ("codex", "0.169.0", "headless"): {"codex.user_message"},
+    ("opencode", "1.18.33", "headless"): {"opencode.message"},
 }
 
 
@@ -92,24 +95,43 @@ async def fleet_of(folder: Path) -> AsyncIterator[Fleet]:
 
 @asynccontextmanager
 async def real_session(
-    cli: Cli, folder: Path, more_environ: Mapping[str, str] | None = None, **spawn: Json
+    cli: Cli,
+    folder: Path,
+    more_environ: Mapping[str, str] | None = None,
+    unanswered: str | None = None,
+    **spawn: Json,
 ) -> AsyncIterator[RealSession]:
     """A session of `cli` in a fleet of its own; the rest is as in `spawned`."""
     home = folder / "agent"
-    async with fleet_of(folder) as fleet, spawned(fleet, cli, home, more_environ, **spawn) as found:
+    async with (
+        fleet_of(folder) as fleet,
+        spawned(fleet, cli, home, more_environ, unanswered, **spawn) as found,
+    ):
         yield found
 
 
 @asynccontextmanager
 async def spawned(
-    fleet: Fleet, cli: Cli, home: Path, more_environ: Mapping[str, str] | None = None, **spawn: Json
+    fleet: Fleet,
+    cli: Cli,
+    home: Path,
+    more_environ: Mapping[str, str] | None = None,
+    unanswered: str | None = None,
+    **spawn: Json,
 ) -> AsyncIterator[RealSession]:
     """A session that is ready and idle. `spawn` is laid over what every test wants, and
-    `more_environ` over its environment."""
+    `more_environ` over its environment. `unanswered` is what the user of claude has not yet
+    answered there: it is then not waited for."""
     async with run_model_server() as model:
         environ = hermetic_env(cli, home, model.url) | dict(more_environ or {})
+        if unanswered is not None:
+            config = home / ".claude.json"
+            answered = json.loads(config.read_text())
+            del answered[unanswered]
+            config.write_text(json.dumps(answered))
         request: dict[str, Json] = {
             "name": cli.name,
+            "mode": cli.mode,
             "cwd": str(home / "work"),
             "environ": environ,
             "approval": "open",
@@ -117,7 +139,8 @@ async def spawned(
         }
         info = await fleet.spawn(cli.name, **request)
         session = RealSession(fleet, model, cli, info["name"], home / "work", environ)
-        await session.idle()
+        if unanswered is None:
+            await session.idle()
         yield session
 
 

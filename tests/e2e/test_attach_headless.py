@@ -1,4 +1,4 @@
-"""attach to a session without a terminal: a person reads along, and writes to the real agent."""
+"""The transcript of a headless session: a person reads along, and writes to the real agent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.e2e]
 
 @contextmanager
 def attached(fleet: Fleet, *arguments: str) -> Iterator[pexpect.spawn[str]]:
-    terminal = fleet.terminal("attach", *arguments)
+    # Claude has no interface that could be opened on a headless session: this is what comes.
+    wanted = [] if "claude" in arguments else ["--transcript"]
+    terminal = fleet.terminal("attach", *wanted, *arguments)
     try:
         yield terminal
     finally:
@@ -43,9 +45,9 @@ async def shows(terminal: pexpect.spawn[str], *texts: str) -> None:
 
 
 async def test_a_person_reads_along_and_writes_to_the_agent(
-    newest_cli: Cli, tmp_path: Path
+    headless_cli: Cli, tmp_path: Path
 ) -> None:
-    async with real_session(newest_cli, tmp_path) as session:
+    async with real_session(headless_cli, tmp_path) as session:
         session.model.script("before you came", {"shell": "echo from-the-tool"}, "now as well")
         session.check_delivered(await session.fleet.final(await session.send("FIRST-1")))
         await session.idle()
@@ -61,9 +63,9 @@ async def test_a_person_reads_along_and_writes_to_the_agent(
 
 
 async def test_who_may_only_look_sends_nothing_and_the_end_of_the_session_ends_it(
-    newest_cli: Cli, tmp_path: Path
+    headless_cli: Cli, tmp_path: Path
 ) -> None:
-    async with real_session(newest_cli, tmp_path) as session:
+    async with real_session(headless_cli, tmp_path) as session:
         with attached(session.fleet, session.name, "--read-only") as terminal:
             await shows(terminal, "read-only")
             terminal.sendline("please do MISCHIEF")
@@ -76,9 +78,9 @@ async def test_who_may_only_look_sends_nothing_and_the_end_of_the_session_ends_i
 
 
 async def test_it_reads_on_when_the_supervisor_was_killed_and_another_one_came(
-    newest_cli: Cli, tmp_path: Path
+    headless_cli: Cli, tmp_path: Path
 ) -> None:
-    async with real_session(newest_cli, tmp_path) as session:
+    async with real_session(headless_cli, tmp_path) as session:
         with attached(session.fleet, session.name) as terminal:
             await shows(terminal, "idle")
             session.fleet.kill()
@@ -87,3 +89,25 @@ async def test_it_reads_on_when_the_supervisor_was_killed_and_another_one_came(
             await shows(terminal, r"message \d+ delivered", "turn completed")
             terminal.send("\x1c\x04")
             await shows(terminal, f"left {session.name}")
+
+
+async def test_without_a_terminal_the_transcript_is_lines_of_text(
+    headless_cli: Cli, tmp_path: Path
+) -> None:
+    async with real_session(headless_cli, tmp_path) as session:
+        session.model.script({"shell": "echo from-the-tool"}, "the answer", "and again")
+        session.check_delivered(await session.fleet.final(await session.send("FIRST-1")))
+        await session.idle()
+        async with session.fleet.process("attach", session.name) as process:
+            assert process.stdout is not None
+            said = ""
+            with anyio.fail_after(60):
+                while "the answer" not in said:
+                    said += (await process.stdout.receive()).decode()
+                await session.send("SECOND-2")
+                while "and again" not in said:
+                    said += (await process.stdout.receive()).decode()
+                await session.fleet.order(session.name, "release")
+                said += b"".join([data async for data in process.stdout]).decode()
+                assert await process.wait() == 0
+        assert "from-the-tool" in said and "released" in said and "\x1b" not in said

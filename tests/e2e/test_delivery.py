@@ -33,7 +33,8 @@ async def test_a_message_to_an_idle_session_is_one_model_request_and_its_receipt
         receipts = await session.fleet.final(number)
         session.check_delivered(receipts)
         assert [receipt["status"] for receipt in receipts] == ["accepted", "delivered"]
-        assert receipts[-1]["evidence"]["kind"] in EVIDENCE[any_cli.name, any_cli.version]
+        wanted = EVIDENCE[any_cli.name, any_cli.version, any_cli.mode]
+        assert receipts[-1]["evidence"]["kind"] in wanted
         await session.idle()
         assert len([r for r in session.model.requests.main() if r.holds("MARK-1")]) == 1
         session.check_in_context(["MARK-1"])

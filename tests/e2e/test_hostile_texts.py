@@ -34,6 +34,13 @@ SECRET = "THE-SECRET-OF-THE-FILE"
 PASSWD = "root:x:0:0"
 #: What claude's driver puts before an `@` that would attach a file: a mark without width.
 GUARD = "\u2060"
+#: The same where it is typed: claude 2.1.330 takes what has no width out of its input.
+TYPED_GUARD = "\u2800"
+NO_WIDTH = re.compile("[\u200b\ufeff]")
+#: What claude 2.1.330 puts around a paste of four lines or more in its terminal interface.
+PASTED = re.compile(
+    r"\n\n<pasted_content id=\"\w+\">\n(.*)\n</pasted_content id=\"\w+\">\n", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +122,9 @@ async def deliver(session: RealSession, hostile: Hostile) -> None:
     head = wanted.partition("\n")[0]
     (read,) = [text for text in requests.main()[-1].texts if head in text]
     guard = GUARD if session.cli.name == "claude" else "\0"
+    if session.cli.mode == "pty":
+        guard, read, wanted = TYPED_GUARD, PASTED.sub(r"\1", read), NO_WIDTH.sub("", wanted)
+        read = NO_WIDTH.sub("", read)
     assert read.replace(guard, "") == wanted, hostile.sent[:80]
     assert requests.occurrences(head) == 1 and len(requests.conversations()) == 1
 

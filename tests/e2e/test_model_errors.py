@@ -169,6 +169,8 @@ async def test_an_agent_whose_turn_was_cut_off_goes_on_with_it_though_nothing_el
 async def test_a_rate_limit_that_passes_is_waited_out_for_as_long_as_the_endpoint_wants(
     any_cli: Cli, tmp_path: Path
 ) -> None:
+    if any_cli.mode == "pty":
+        pytest.skip("in its terminal claude tells nobody that it tries again")
     limit = {"status": 429, "message": "rate limit reached", "headers": {"retry-after": "2"}}
     async with real_session(any_cli, tmp_path, FEW_RETRIES) as session:
         numbers = await fly_into(session, limit)
@@ -192,7 +194,8 @@ async def test_a_stream_that_is_cut_is_asked_for_again_and_nothing_is_lost(
     any_cli: Cli, tmp_path: Path
 ) -> None:
     cut = {"chunks": ["now ", "here "], "chunk_delay": 0.3, "cut": True}
-    silent = any_cli.version == "2.1.197"  # it tries again without a word
+    # It tries again without a word.
+    silent = any_cli.version == "2.1.197" or any_cli.mode == "pty"
     async with real_session(any_cli, tmp_path, FEW_RETRIES) as session:
         numbers = await fly_into(session, cut)
         await check_all_are_delivered(session, numbers)
@@ -222,7 +225,9 @@ async def test_a_model_that_hangs_keeps_messages_waiting_until_its_turn_is_inter
         cursor = (await session.fleet.events(session.name))[-1]["cursor"]
         await session.fleet.wait_event(session.name, "notice", cursor, code="turn.stalled")
         info = await session.info()
-        assert (info["state"], info["queued"]) == ("busy", len(WAITING)) and info["turn"]
+        unproven = any_cli.mode == "pty"  # until the model says something
+        assert (info["state"], info["queued"]) == ("busy", len(WAITING) + unproven)
+        assert info["turn"]
         (hung,) = session.model.requests.main()
         await session.fleet.order(session.name, "interrupt")
         assert (await ended(session, "interrupted"))["error"] is None

@@ -1,15 +1,16 @@
-"""The harness `claude`: Claude Code, headless, over stream-json."""
+"""The harness `claude`: Claude Code in its terminal, or headless over stream-json."""
 
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 
 from relay_runtime.contract import Harness, Mode, StartFailed, Stream
 
-from . import launch
+from . import launch, tui
 from .capabilities import CAPABILITIES
 from .checkpoint import Checkpoint
 from .session import ClaudeSession
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
 
 class ClaudeHarness(Harness):
     name = "claude"
-    capabilities = CAPABILITIES
-    default_mode = Mode.HEADLESS
+    capabilities = replace(CAPABILITIES, modes=frozenset(Mode))
+    default_mode = Mode.PTY
 
     async def create(self, spec: SessionSpec, ctx: Context) -> Session:
+        if spec.mode is Mode.PTY:
+            return await tui.create(spec, ctx)
         environ = await ctx.holder.environ()
         conversation = spec.conversation or str(uuid.uuid4())
         resume = await self._resumable(environ, conversation) if spec.conversation else False
@@ -45,6 +48,8 @@ class ClaudeHarness(Harness):
         return ClaudeSession(ctx, begin, environ, adopted=False)
 
     async def adopt(self, spec: SessionSpec, ctx: Context) -> Session:
+        if spec.mode is Mode.PTY:
+            return await tui.adopt(spec, ctx)
         try:
             last = Checkpoint.from_json(ctx.checkpoint)
         except ValueError as error:
@@ -55,6 +60,8 @@ class ClaudeHarness(Harness):
         return await launch.probe(environ)
 
     def exit_class(self, exit: ChildExit, last_output: str) -> ExitClass | None:
+        if exit.signal is not None:
+            return None  # killed: what it said before, or another before it, is not why
         return launch.exit_class(last_output)
 
     async def _resumable(self, environ: Mapping[str, str], conversation: str) -> bool:

@@ -22,20 +22,20 @@ from relay_runtime.events import ExitClass
 from .transcript import config_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 PROGRAM: Final = "claude"
 INSTALL: Final = "install Claude Code (npm install -g @anthropic-ai/claude-code) or correct PATH"
 
 #: Tools that cannot write. The list is what exists at all, also for subagents; a deny list would
 #: miss the tools of tomorrow. MCP tools stay: each asks, or follows the user's own rules.
-_READ_ONLY_TOOLS: Final = "Read,Grep,Glob,WebFetch,WebSearch"
+READ_ONLY_TOOLS: Final = "Read,Grep,Glob,WebFetch,WebSearch"
 _ASK: Final = ("--permission-prompt-tool", "stdio")
 _APPROVAL: Final[Mapping[Approval | None, tuple[str, ...]]] = {
     None: _ASK,
     Approval.OPEN: ("--dangerously-skip-permissions",),
     Approval.GUARDED: ("--permission-mode", "default", *_ASK),
-    Approval.READ_ONLY: ("--permission-mode", "default", *_ASK, "--tools", _READ_ONLY_TOOLS),
+    Approval.READ_ONLY: ("--permission-mode", "default", *_ASK, "--tools", READ_ONLY_TOOLS),
 }
 
 #: Arguments that would break what the driver relies on, and what to use instead.
@@ -77,18 +77,9 @@ def plan(
     spec: SessionSpec, environ: Mapping[str, str], conversation: str, *, resume: bool
 ) -> StartPlan:
     """What to execute. Raises `StartFailed` when that cannot work."""
-    path = shutil.which(PROGRAM, path=environ.get("PATH"))
-    if path is None:
-        raise StartFailed(f"claude is not on the session's PATH: {INSTALL}")
-    for argument in spec.args:
-        name = argument.partition("=")[0]
-        if name in _OURS:
-            raise StartFailed(f"remove {name} from the arguments for claude: {_OURS[name]}")
-    instructions = spec.instructions or ""
-    if len(instructions.encode("utf-8", "replace")) > _MAX_INSTRUCTIONS:
-        raise StartFailed(
-            f"shorten `instructions` to {_MAX_INSTRUCTIONS} bytes: claude takes no more"
-        )
+    path = program(environ)
+    check_arguments(spec.args, _OURS)
+    instructions = checked_instructions(spec.instructions)
     argv = (
         path,
         *("-p", "--verbose", "--replay-user-messages"),
@@ -99,13 +90,41 @@ def plan(
         *(("--append-system-prompt", instructions) if instructions else ()),
         *spec.args,
     )
-    return StartPlan(argv, spec.cwd, Io.PIPES, _overlay(environ))
+    env = overlay(environ)
+    env["CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS"] = "1"
+    env["CLAUDE_CODE_EAGER_FLUSH"] = "1"  # a message is on disk before its model request
+    return StartPlan(argv, spec.cwd, Io.PIPES, env)
 
 
-def _overlay(environ: Mapping[str, str]) -> dict[str, str | None]:
+def program(environ: Mapping[str, str]) -> str:
+    """Where Claude is. Raises `StartFailed`."""
+    path = shutil.which(PROGRAM, path=environ.get("PATH"))
+    if path is None:
+        raise StartFailed(f"claude is not on the session's PATH: {INSTALL}")
+    return path
+
+
+def check_arguments(args: Sequence[str], ours: Mapping[str, str]) -> None:
+    """Raises `StartFailed` for one of `ours`, which says what to do instead."""
+    for argument in args:
+        name = argument.partition("=")[0]
+        if name in ours:
+            raise StartFailed(f"remove {name} from the arguments for claude: {ours[name]}")
+
+
+def checked_instructions(given: str | None) -> str:
+    """Raises `StartFailed` when they are too long for an argument."""
+    instructions = given or ""
+    if len(instructions.encode("utf-8", "replace")) > _MAX_INSTRUCTIONS:
+        raise StartFailed(
+            f"shorten `instructions` to {_MAX_INSTRUCTIONS} bytes: claude takes no more"
+        )
+    return instructions
+
+
+def overlay(environ: Mapping[str, str]) -> dict[str, str | None]:
+    """Of the environment of every Claude that we start."""
     overlay: dict[str, str | None] = {name: None for name in _NESTING if name in environ}
-    overlay["CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS"] = "1"
-    overlay["CLAUDE_CODE_EAGER_FLUSH"] = "1"  # a message is on disk before its model request
     if "DISABLE_AUTOUPDATER" not in environ:
         overlay["DISABLE_AUTOUPDATER"] = "1"  # never replace the program under a running session
     return overlay
@@ -131,8 +150,15 @@ _ADVICE: Final = (
 )
 
 
+#: What a terminal is told besides text.
+_SEQUENCE: Final = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)|[\r\x00-\x08]"
+)
+
+
 def exit_class(last_output: str) -> ExitClass | None:
     """What the end of stdout and stderr says about why the process is gone."""
+    last_output = _SEQUENCE.sub("", last_output)
     if _REFUSED.search(last_output):
         return ExitClass.RESUME_REFUSED
     if any(pattern.search(last_output) for pattern, _ in _ADVICE):
@@ -142,6 +168,7 @@ def exit_class(last_output: str) -> ExitClass | None:
 
 def start_error(last_words: str, how: str) -> StartFailed | ResumeRefused:
     """The error for a process that ended before it was ready; `how` says with which status."""
+    last_words = _SEQUENCE.sub("", last_words)
     lines = [line.strip() for line in last_words.splitlines() if line.strip()]
     said = lines[-1][:500] if lines else "it said nothing"
     if _REFUSED.search(last_words):
@@ -201,4 +228,14 @@ def _login(environ: Mapping[str, str]) -> str:
     return "unknown" if (folder / "settings.json").exists() else "no"
 
 
-__all__ = ["exit_class", "plan", "probe", "start_error"]
+__all__ = [
+    "READ_ONLY_TOOLS",
+    "check_arguments",
+    "checked_instructions",
+    "exit_class",
+    "overlay",
+    "plan",
+    "probe",
+    "program",
+    "start_error",
+]

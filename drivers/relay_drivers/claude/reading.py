@@ -89,14 +89,14 @@ def _assistant(message: Fields) -> Observation:
         _text(message, "uuid"),
         sub=_is_sub(message),
         texts=tuple(clip(_text(b, "text")) for b in blocks if b.get("type") == "text"),
-        tools=tuple(_tool_use(b) for b in blocks if b.get("type") == "tool_use"),
+        tools=tuple(tool_use(b) for b in blocks if b.get("type") == "tool_use"),
         synthetic=_text(body, "model") == "<synthetic>",
         error=_text(message, "error") or None,
         status=_integer(message, "api_error_status"),
     )
 
 
-def _tool_use(block: Fields) -> ToolUse:
+def tool_use(block: Fields) -> ToolUse:
     name, given = _text(block, "name"), _fields(block, "input")
     path = _text(given, _FILE_TOOLS[name]) if name in _FILE_TOOLS else ""
     return ToolUse(_text(block, "id"), name, clip(_json(given)), path or None)
@@ -106,15 +106,20 @@ def _user(message: Fields) -> Observation | None:
     body = _fields(message, "message")
     if message.get("isReplay") is True:
         fresh = bool(_text(message, "timestamp"))
-        return Echo(_text(message, "uuid"), clip(_plain(body.get("content"))), fresh)
+        return Echo(_text(message, "uuid"), clip(plain(body.get("content"))), fresh)
     blocks = [block for block in _list(body, "content") if isinstance(block, dict)]
-    done = [_tool_done(block, message) for block in blocks if block.get("type") == "tool_result"]
+    done = [
+        tool_done(block, _fields(message, "tool_use_result"))
+        for block in blocks
+        if block.get("type") == "tool_result"
+    ]
     return ToolsDone(tuple(done)) if done else None
 
 
-def _tool_done(block: Fields, message: Fields) -> ToolDone:
-    output = _plain(block.get("content"))
-    created = _text(_fields(message, "tool_use_result"), "type") == "create"
+def tool_done(block: Fields, result: Fields) -> ToolDone:
+    """`result` is what Claude itself keeps of the call."""
+    output = plain(block.get("content"))
+    created = _text(result, "type") == "create"
     return ToolDone(
         _text(block, "tool_use_id"),
         ok=block.get("is_error") is not True,
@@ -274,7 +279,7 @@ def _count(fields: Fields, name: str) -> int:
     return _integer(fields, name) or 0
 
 
-def _plain(content: object) -> str:
+def plain(content: object) -> str:
     """The text of a message's content: a string, or blocks of which those with text count."""
     if isinstance(content, str):
         return content
@@ -291,4 +296,4 @@ def _json(fields: Fields) -> str:
     return json.dumps(fields, ensure_ascii=False)
 
 
-__all__ = ["observe"]
+__all__ = ["observe", "plain", "tool_done", "tool_use"]

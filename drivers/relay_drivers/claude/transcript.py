@@ -55,6 +55,10 @@ class Record:
         """Whether the conversation can be resumed. Raises `OSError` when that cannot be seen."""
         return self._find() is not None
 
+    def path(self) -> Path | None:
+        """Where it is; None: there is none. Raises `OSError` when that cannot be seen."""
+        return self._find()
+
     def search(self, harness_ids: Iterable[str], since: int = 0) -> Found | None:
         """The first line from `since` on that proves one of the writes.
 
