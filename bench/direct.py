@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 END_S = 10.0
 PASTE_S = 0.1  #: between a paste and Enter; in less, Enter may be taken for a part of the paste
-IDLE, BUSY = "\x1b]0;✳".encode(), "\x1b]0;◐".encode()  #: how claude's title begins
+#: How claude's title begins while it waits, and that it worked before.
+IDLE, WORKED = re.compile("\x1b]0;✳"), re.compile("\x1b]0;[◐◑◒◓\u2801-\u28ff].*\x1b]0;✳", re.DOTALL)
 
 
 class Agent(Protocol):
@@ -115,11 +117,11 @@ class ClaudeTui:
 
     async def idle(self) -> None:
         """The title says that it works, and then that it does not."""
-        await self.until(lambda shown: shown.find(IDLE, max(0, shown.find(BUSY))) > 0)
+        await self.until(WORKED)
 
-    async def until(self, wanted: Callable[[bytes], bool]) -> None:
+    async def until(self, wanted: re.Pattern[str]) -> None:
         with anyio.fail_after(END_S):
-            while not wanted(bytes(self.shown[self.began :])):
+            while not wanted.search(self.shown[self.began :].decode(errors="replace")):
                 await anyio.wait_readable(self.fd)
                 self.shown += os.read(self.fd, 65_536)
 
@@ -132,7 +134,7 @@ async def claude_tui(cli: Cli, home: Path, url: str) -> AsyncIterator[Agent]:
     process = PtyProcess.spawn(command, cwd=home / "work", env=environ, dimensions=(40, 120))
     try:
         agent = ClaudeTui(process.fd)
-        await agent.until(lambda shown: IDLE in shown)
+        await agent.until(IDLE)
         agent.ready_s = time.perf_counter() - began
         yield agent
     finally:

@@ -121,11 +121,15 @@ class Supervisor:
 
     def infos(self, *, ended: bool = False) -> list[SessionInfo]:
         """Every session, oldest first; those that have ended only if asked for."""
-        infos = [session.info() for session in self._alive()]
-        if ended:
-            over = (row for row in self.journal.sessions() if row.live.ended)
-            infos = [ended_info(row) for row in over] + infos
-        return infos
+        if not ended:
+            return [session.info() for session in self._alive()]
+        over = {
+            row.record.spec.session_id: row for row in self.journal.sessions() if row.live.ended
+        }
+        infos = [ended_info(row) for row in over.values()]
+        # Also one that has ended and of which that is not on disk yet.
+        there = (s for s in self._sessions.items() if s[0] not in over)
+        return infos + [session.info() for _, session in there]
 
     def info(self, name: str) -> SessionInfo:
         session_id = self.session_id(name)
