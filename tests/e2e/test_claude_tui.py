@@ -148,7 +148,7 @@ async def test_a_dialogue_at_the_start_is_reported_and_waits_for_a_person(
 async def test_a_dialogue_at_the_start_is_answered_once_where_the_profile_says_so(
     newest_tui: Cli, tmp_path: Path
 ) -> None:
-    options: Json = {"answers": [{"expect": "trust this folder", "answer": f"{DOWN}{ENTER}"}]}
+    options: Json = {"startup": [{"expect": "trust this folder", "answer": f"{DOWN}{ENTER}"}]}
     async with real_session(
         newest_tui, tmp_path, unanswered="projects", options=options
     ) as session:

@@ -84,19 +84,19 @@ def test_the_settings_of_a_session_have_our_hooks_and_nothing_of_the_users() -> 
 
 
 def test_options_are_checked() -> None:
-    given = options.parse({"answers": [{"expect": "trust", "answer": "\r"}], "quiet_s": 2})
-    assert given.quiet_s == 2 and given.answers[0].expect.search("do you trust it")
+    given = options.parse({"startup": [{"expect": "trust", "answer": "\r"}], "quiet_s": 2})
+    assert given.quiet_s == 2 and given.startup[0].expect.search("do you trust it")
     assert options.parse({}).quiet_s == options.QUIET_S
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"answer": []}, "did you mean 'answers'"),
+        ({"start": []}, "did you mean 'startup'"),
         ({"quiet_s": -1}, "options.quiet_s"),
         ({"quiet_s": True}, "options.quiet_s"),
-        ({"answers": [{"expect": "("}]}, "options.answers.0"),
-        ({"answers": {"expect": "x"}}, "options.answers"),
+        ({"startup": [{"expect": "("}]}, "options.startup.0"),
+        ({"startup": {"expect": "x"}}, "options.startup"),
     ],
 )
 def test_wrong_options_are_named(wrong: dict[str, Json], said: str) -> None:

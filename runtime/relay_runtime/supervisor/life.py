@@ -28,7 +28,7 @@ from ..contract import (
     StopPlan,
     Stream,
 )
-from ..events import Ended, ExitClass, Exited, Notice, PermissionRequested, SessionReady
+from ..events import Ended, ExitClass, Exited, Notice, SessionReady
 from ..holder_link import connect, launch
 from ..processes import reap_orphans
 from ..restart import HoldFor, Restart, Stop, decide
@@ -80,7 +80,7 @@ class _Context(Context):
         await self._life.ledger.observe(events, checkpoint)
         if any(isinstance(event, SessionReady) for event in events):
             self._life.ready.set()
-        if any(isinstance(event, SessionReady | PermissionRequested) for event in events):
+        if self._life.ledger.state is not SessionState.STARTING:
             self._life.started.set()
 
 
@@ -102,7 +102,7 @@ class Life:
         self.pid: int | None = None
         self.holder_pid: int | None = None
         self.ready = anyio.Event()
-        self.started = anyio.Event()  # ready for the first time, waits for a person, or is over
+        self.started = anyio.Event()  # takes input for the first time, asks a person, or is over
         self.ended = anyio.Event()
         self._harness = harness
         self._folder = folder

@@ -1,6 +1,6 @@
 """The `options` of a profile for Claude in a terminal.
 
-answers        list of {"expect": pattern, "answer": keys}: dialogues before the first prompt (trust
+startup        list of {"expect": pattern, "answer": keys}: dialogues before the first prompt (trust
                of the folder, an API key, bypass of permissions); each is answered once, when it
                shows, with exactly these keys: "\\u001b[B\\r" is Down, Enter
 quiet_s        how long nobody must have typed before a message is typed; 30
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 QUIET_S: Final = 30.0
 #: More is a mistake in the unit.
 _MAX_QUIET_S: Final = 3600.0
-_KNOWN: Final = ("answers", "quiet_s")
+_KNOWN: Final = ("startup", "quiet_s")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    answers: tuple[Dialog, ...] = ()
+    startup: tuple[Dialog, ...] = ()
     quiet_s: float = QUIET_S
 
 
@@ -44,7 +44,7 @@ def parse(given: Mapping[str, Json]) -> Options:
     quiet_s = given.get("quiet_s", QUIET_S)
     if type(quiet_s) not in (int, float) or not 0 <= float(str(quiet_s)) <= _MAX_QUIET_S:
         raise StartFailed(f"options.quiet_s: must be a number of seconds up to {_MAX_QUIET_S:.0f}")
-    return Options(dialogs(given.get("answers", []), "answers"), float(str(quiet_s)))
+    return Options(dialogs(given.get("startup", []), "startup"), float(str(quiet_s)))
 
 
 __all__ = ["Options", "parse"]

@@ -222,7 +222,7 @@ class TuiSession(Session):
         if request_id == live.state.dialogue:
             raise Unsupported(
                 "only a person may answer what claude asks at its start: attach to the session,"
-                " or put the answer into options.answers of the profile"
+                " or put the answer into options.startup of the profile"
             )
         ask = live.state.asks[request_id]
         answered = False

@@ -84,7 +84,7 @@ class Starting:
             if dialogue is None:
                 await live.commit(events)
                 return
-            answers = enumerate(live.options.answers)
+            answers = enumerate(live.options.startup)
             for number, answer in answers:
                 if number not in state.answers and answer.expect.search(words):
                     # Noted first: one that is lost is reported the next time it shows, one that is
