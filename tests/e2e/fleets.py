@@ -66,13 +66,15 @@ class RealSession:
         found = await self.fleet.events(self.name)
         return [event for event in found if event["type"] == kind]
 
-    def check_in_context(self, markers: Sequence[str]) -> None:
-        """Each marker stands in the conversation exactly once, and in this order."""
+    def check_in_context(self, markers: Sequence[str], conversation: str | None = None) -> None:
+        """Each marker stands in the conversation exactly once, and in this order. It is the only
+        one, unless it is named."""
         requests = self.model.requests
-        assert len(requests.conversations()) == 1, requests.conversations()
-        counts = {marker: requests.occurrences(marker) for marker in markers}
+        if conversation is None:
+            assert len(requests.conversations()) == 1, requests.conversations()
+        counts = {marker: requests.occurrences(marker, conversation) for marker in markers}
         assert all(count == 1 for count in counts.values()), counts
-        assert requests.order(markers) == list(markers)
+        assert requests.order(markers, conversation) == list(markers)
 
     def check_delivered(self, receipts: Sequence[Answer]) -> None:
         """One message's receipts, oldest first: taken once, then proven once, and nothing else."""

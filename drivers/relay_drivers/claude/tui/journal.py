@@ -41,6 +41,13 @@ def _since(path: str, at: int) -> tuple[list[Line], int]:
     return found, at + end
 
 
+def has_begun(path: str) -> bool:
+    """Whether somebody has said something. A title and modes are written before that, and Claude
+    neither resumes such a record nor starts another conversation under its name."""
+    with open(path, "rb") as file:
+        return any(b'"type":"user"' in line or b'"type":"assistant"' in line for line in file)
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """The line that has a text, and the turn that it opened; `answered`: something followed in that

@@ -26,7 +26,7 @@ from relay_runtime.screen import exact
 
 from ..launch import start_error
 from ..transcript import Record
-from . import hooks, keys, launch
+from . import hooks, journal, keys, launch
 from .capabilities import CAPABILITIES
 from .entering import Entering
 from .live import Live
@@ -278,6 +278,8 @@ async def create(spec: SessionSpec, ctx: Context) -> Session:
     record = Record(environ, conversation)
     try:
         path = await anyio.to_thread.run_sync(record.path)
+        if path is not None and not await anyio.to_thread.run_sync(journal.has_begun, str(path)):
+            conversation, path = str(uuid.uuid4()), None
     except OSError as error:
         raise StartFailed(f"claude's records cannot be read: {error}; check its folder") from error
     resume = path is not None and spec.conversation is not None
