@@ -69,6 +69,15 @@ async def test_what_the_model_or_its_error_followed_is_in_the_context(
     assert found == journal.Found("u1", "p1", answered=True)
 
 
+async def test_an_answer_that_was_written_before_what_it_answers_is_one(tmp_path: Path) -> None:
+    """As 2.1.197 does in the first turn of a conversation."""
+    asked = {**prompt(TEXT, "p1"), "timestamp": "2026-11-21T23:05:17.934Z"}
+    answer = {**said(), "timestamp": "2026-11-21T23:05:18.066Z"}
+    path = record(tmp_path, answer, {**DONE, "timestamp": "2026-11-21T23:05:18.080Z"}, asked)
+    found = await journal.find(path, 0, print_of(TEXT))
+    assert found == journal.Found("u1", "p1", answered=True)
+
+
 @pytest.mark.parametrize("follows", [[], [QUEUED], [said("<synthetic>")]])
 async def test_what_nothing_followed_may_be_taken_back_yet(
     tmp_path: Path, follows: list[Line]

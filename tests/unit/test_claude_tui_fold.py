@@ -185,6 +185,19 @@ def test_input_in_claudes_own_queue_is_no_boundary(player: Player) -> None:
     assert len(player.of(Idle)) == 1
 
 
+def test_a_message_that_stands_behind_its_answer_in_the_record_is_proven(player: Player) -> None:
+    player.writes = [write("do it")]
+    player.hook("UserPromptSubmit", prompt_id="p1")
+    player.say("done it")
+    player.done()
+    assert player.of(Proven) == []
+    player.prompt("p1", "do it", "u1")
+    (proven,) = player.of(Proven)
+    assert proven.evidence.reference == "u1"
+    player.prompt("p2", "do it", "u2")
+    assert player.of(Proven) == [proven], "nothing has followed it"
+
+
 def test_tokens_are_those_of_each_message_of_the_turn_once(player: Player) -> None:
     player.prompt("p1", "hello")
     player.say("one", "m1")

@@ -3,7 +3,8 @@
 Typed, it is what a person would have sent, so that is the way when nobody is at the keyboard, the
 box is empty and no tool is under way whose permission Claude may be about to ask for. Else the hook
 takes it: that touches neither draft nor dialogue, but Claude tells its model that it is a
-notification. Where neither is possible, it has to wait.
+notification. Where neither is possible, it has to wait. Claude can put a draft aside and back (ctrl-S);
+that is left to people: one who types on in that moment would find their words in another order.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MAX_WOKEN: Final = 95_000
 HAND_S: Final = 3.0
 #: Claude says that it was sent within 0.1 s. After this, Enter was lost.
 SENT_S: Final = 1.5
-#: The draft is out of the box 0.1 s after the key; on a loaded machine later.
+#: A person's draft that was put aside is back 0.1 s after ours was sent; on a loaded machine later.
 STASH_S: Final = 2.0
 
 
@@ -75,8 +76,6 @@ class Entering:
             return typed, "claude's terminal has changed"
         if state.waiter is not None and len(text) <= MAX_WOKEN:
             return await self._wake(injection, text, state.waiter), "claude's hook is gone"
-        if screen.input == "draft" and away and not screen.stashed and not state.running:
-            return await self._stash(injection, text), "claude's terminal has changed"
         if screen.input != "empty" or not away:
             return False, "somebody's input stands in claude's terminal"
         return False, "claude runs a tool"
@@ -163,29 +162,6 @@ class Entering:
         await self._keep(injection, text, Way.WAKE, waiter=waiter)
         live.state.waiter = None
         return await live.ctx.holder.answer_hook(waiter, text)
-
-    async def _stash(self, injection: Injection, text: str) -> bool:
-        """Nobody is there, and no hook waits: put the draft aside, and Claude puts it back after
-        the message was sent."""
-        live = self._live
-        if not await live.type([(keys.STASH, 0)], quiet_s=live.options.quiet_s):
-            return False
-        if not await self._see(lambda screen: screen.input == "empty" and screen.stashed):
-            return False
-        if await self._type(injection, text, stashed=True):
-            return True
-        await self._put_back()
-        return False
-
-    async def _put_back(self) -> None:
-        """The message did not go in: the draft comes back as it went."""
-        live = self._live
-        with anyio.move_on_after(STASH_S):
-            while await self._see(lambda screen: screen.input == "empty" and screen.stashed):
-                told = live.told
-                if await live.type_quietly([(keys.STASH, 0)]):
-                    return
-                await told.wait()  # a hook came in between, and is heard in a moment
 
     async def _see(self, holds: Callable[[TuiScreen], bool]) -> bool:
         """Whether the terminal comes to show it."""

@@ -213,6 +213,9 @@ class Fold:
         if said.opens:
             events.append(Transcript("user", clip(said.text), state.turn))
             self._recognise(said.uuid, said.prompt, said.text)
+            # The first turn of an older Claude is in its record with the answer first.
+            if said.prompt in state.spoken:
+                events += self._prove()
         return events
 
     def _said(self, said: record.Said) -> list[Event]:
@@ -227,6 +230,8 @@ class Fold:
         if state.turn is None and state.prompt and state.prompt not in state.ended:
             events += self._open(state.prompt)
         state.fault = None
+        if state.turn is not None and state.turn not in state.spoken:
+            state.spoken = [*state.spoken, state.turn][-MAX_ENDED:]
         events += self._prove()
         self._count(said)
         events += [Transcript("assistant", text, state.turn) for text in said.texts if text]

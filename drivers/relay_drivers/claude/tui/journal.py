@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 FLUSH_S: Final = 0.4
 #: Read at once: the record of a long conversation has tens of MB.
 _BLOCK: Final = 4 * 1024 * 1024
+#: When a line was written comes last in it.
+_STAMP: Final = re.compile(rb'"timestamp":"([^"]+)"')
 
 
 async def since(path: str, at: int) -> tuple[list[Line], int]:
@@ -27,8 +31,10 @@ async def since(path: str, at: int) -> tuple[list[Line], int]:
     return await anyio.to_thread.run_sync(_since, path, at)
 
 
-def _since(path: str, at: int) -> tuple[list[Line], int]:
-    found: list[Line] = []
+def _since(path: str, at: int, *, by_time: bool = False) -> tuple[list[Line], int]:
+    """`by_time`: an older Claude writes the answer of its first turn before what was asked."""
+    found: list[tuple[bytes, Line]] = []
+    last = b""
     with open(path, "rb") as file:
         file.seek(at)
         data = file.read(_BLOCK)
@@ -36,9 +42,12 @@ def _since(path: str, at: int) -> tuple[list[Line], int]:
             data += more
     end = data.rfind(b"\n") + 1
     for line in data[:end].split(b"\n"):
+        last = stamps[-1] if (stamps := _STAMP.findall(line)) else last
         if (said := record.read(line)) is not None:
-            found.append(said)
-    return found, at + end
+            found.append((last, said))
+    if by_time:
+        found.sort(key=itemgetter(0))
+    return [said for _, said in found], at + end
 
 
 def has_begun(path: str) -> bool:
@@ -67,7 +76,7 @@ def _find(path: str, mark: int, text: Print) -> Found | None:
     at, found = mark, None
     while True:
         try:
-            lines, end = _since(path, at)
+            lines, end = _since(path, at, by_time=True)
         except FileNotFoundError:
             return None
         for line in lines:

@@ -15,7 +15,6 @@ PASTE_END: Final = "\x1b[201~"
 ENTER: Final = "\r"
 ESCAPE: Final = "\x1b"
 BACKSPACE: Final = "\x7f"
-STASH: Final = "\x13"  #: takes the draft out of the box; on an empty box it puts it back
 
 #: BRAILLE PATTERN BLANK: drawn as a blank, and neither white space nor of no width. Claude 2.1.330
 #: takes everything of no width out of what is typed.
@@ -70,4 +69,4 @@ def strokes(keys: str) -> list[tuple[str, int]]:
     return [(key, _KEY_MS) for key in pressed]
 
 
-__all__ = ["ENTER", "GUARD", "STASH", "interrupt", "paste", "plain", "strokes"]
+__all__ = ["ENTER", "GUARD", "interrupt", "paste", "plain", "strokes"]

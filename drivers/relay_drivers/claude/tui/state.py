@@ -57,6 +57,7 @@ class State:
     turn: str | None = None
     prompt: str = ""  #: the last id that the record gave to an input
     ended: list[str] = field(default_factory=list)
+    spoken: list[str] = field(default_factory=list)  #: turns in which the model has said something
     queued: int = 0  #: inputs in Claude's own queue
     stopped: bool = False  #: since the turn began, Claude said that it is over
     interrupted: bool = False  #: since the turn began, somebody pressed a key that stops it
