@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from anyio.abc import Process
 
 END_S = 10.0
+SHORT_S = 1.5
 PASTE_S = 0.1  #: between a paste and Enter; in less, Enter may be taken for a part of the paste
 #: How claude's title begins while it waits, and that it worked before.
 IDLE, WORKED = re.compile("\x1b]0;✳"), re.compile("\x1b]0;[◐◑◒◓\u2801-\u28ff].*\x1b]0;✳", re.DOTALL)
@@ -116,8 +117,9 @@ class ClaudeTui:
         os.write(self.fd, b"\r")
 
     async def idle(self) -> None:
-        """The title says that it works, and then that it does not."""
-        await self.until(WORKED)
+        """The title says that it works, and then that it does not; of a short turn it says nothing."""
+        with anyio.move_on_after(SHORT_S):
+            await self.until(WORKED)
 
     async def until(self, wanted: re.Pattern[str]) -> None:
         with anyio.fail_after(END_S):
