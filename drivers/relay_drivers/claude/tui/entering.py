@@ -20,10 +20,7 @@ from . import journal, keys
 from .writes import Way, Write, print_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .live import Live
-    from .screen import TuiScreen
 
 #: The largest paste that was tried; it arrived unchanged.
 MAX_TYPED: Final = 2_000_000
@@ -132,7 +129,7 @@ class Entering:
             live.wanted.set()
             await self._see_it_sent(write, sent)
             if stashed:
-                await self._see(lambda screen: not screen.stashed)  # the draft is back
+                await self._see_draft_back()
         return True
 
     async def _see_it_sent(self, write: Write, sent: int) -> None:
@@ -163,16 +160,12 @@ class Entering:
         live.state.waiter = None
         return await live.ctx.holder.answer_hook(waiter, text)
 
-    async def _see(self, holds: Callable[[TuiScreen], bool]) -> bool:
-        """Whether the terminal comes to show it."""
+    async def _see_draft_back(self) -> None:
+        """What a person had put aside comes back by itself once ours was sent."""
         live = self._live
         with anyio.move_on_after(STASH_S):
-            while True:
-                shown, screen = live.shown, live.view.read()
-                if screen is not None and holds(screen):
-                    return True
-                await shown.wait()
-        return False
+            while (screen := live.view.read()) is not None and screen.stashed:
+                await live.shown.wait()
 
 
 __all__ = ["MAX_TYPED", "Entering"]
